@@ -1,0 +1,1 @@
+"""Looks at the GPUs of one node and writes what it saw into the journal."""

@@ -1,0 +1,1 @@
+"""Grafana dashboards as code; empty until the first one is written."""

@@ -1,0 +1,1 @@
+"""Reads ticks from the journal and speaks to other systems."""

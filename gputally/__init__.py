@@ -1,0 +1,1 @@
+"""The command: subcommands, settings as a whole, and the wiring of a running node."""

@@ -1,0 +1,1 @@
+"""Answers planners from the accounts of a journal."""
