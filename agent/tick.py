@@ -157,7 +157,7 @@ class Reading:
     ]
     sm_clock_hertz: Annotated[Amount, _gauge("Clock of the streaming multiprocessors, mean of the polls")]
     sm_clock_max_hertz: Annotated[Amount, _gauge("Highest clock the streaming multiprocessors can run at")]
-    memory_clock_hertz: Annotated[Amount, _gauge("Clock of the device memory, mean of the polls")]
+    memory_clock_hertz: Annotated[Amount, _gauge("Clock of the device memory at the end of the interval")]
     throttle_power_cap_seconds_total: Annotated[
         Amount, _throttle("power_cap", "Time with clocks lowered, by reason; reasons overlap")
     ]

@@ -1,0 +1,145 @@
+"""The books of a node: every tick goes through here, seen live, simulated or replayed.
+
+A tick becomes ledger entries, the entries make the accounts grow, and all of it is committed to the journal.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from agent.accounts import Key
+from agent.errors import JournalBroken
+from agent.journal import Journal, Record
+from agent.states import StateSettings
+from agent.tally import Posting, Tally
+from agent.tick import Condition, Event, Gpu, Hold, State, Tick, reading_of
+
+PENDING_WHOLE = 1_000
+"""So many intervals wait complete for a journal that cannot be written; older ones lose their readings."""
+
+
+class Books:
+    """Tally, accounts and journal, kept in step."""
+
+    def __init__(self, journal: Journal, settings: StateSettings, *, boot_id: str = "") -> None:
+        memory = journal.memory()
+        self.journal = journal
+        self.gpus: dict[str, Gpu] = memory.gpus
+        self.accounts = memory.accounts
+        self.tally = Tally(settings, boot_id=boot_id, timelines=memory.timelines)
+        self.readings_dropped = 0
+        self._boot_id = boot_id
+        self._opened: list[Key] = []
+        self._ends: dict[str, int] = {}
+        for line in memory.timelines.values():
+            self._ends[line.node] = max(line.until_ms, self._ends.get(line.node, 0))
+
+    def resume(self, node: str, now_ms: int, boot_ms: int) -> None:
+        """Account for the time since the last commit: the host's off time is down, the agent's is unknown."""
+        lines = [
+            line for line in self.tally.timelines.values() if line.node == node and line.until_ms < now_ms
+        ]
+        if not lines:
+            return
+        start_ms = min(line.until_ms for line in lines)
+        posting = Posting([], [])
+        for line in lines:
+            if line.boot_id != self._boot_id and line.until_ms < boot_ms:
+                _extend(posting, self.tally.close(min(boot_ms, now_ms), [line.uuid], State.DOWN))
+        _extend(posting, self.tally.close(now_ms, [line.uuid for line in lines]))
+        self._record(Tick(node=node, start_ms=start_ms, end_ms=now_ms), posting, ())
+
+    def enroll(self, gpus: Sequence[Gpu], node: str, at_ms: int) -> Posting:
+        """Take GPUs into the inventory from a moment on: their time is owed from then.
+
+        One that sat in another node is accounted for there until that moment, as unknown.
+        """
+        posting = Posting([], [])
+        for gpu in gpus:
+            line = self.tally.timelines.get(gpu.uuid)
+            if line is not None and line.node != node:
+                _extend(posting, self.tally.close(at_ms, [gpu.uuid]))
+            if line is None or line.node != node:
+                self.tally.enroll(gpu.uuid, node, at_ms)
+                self._opened += self.accounts.open(gpu.uuid, node, at_ms)
+            self.gpus[gpu.uuid] = gpu
+        return posting
+
+    def post(
+        self,
+        tick: Tick,
+        holds: Mapping[str, Sequence[Hold]],
+        *,
+        drained: Callable[[str], bool] = lambda _: False,
+        events: Sequence[Event] = (),
+        complete: bool = True,
+    ) -> Posting:
+        """Enter a tick; give what it added.
+
+        Unless `complete` is false, GPUs of the node that the tick does not show are unknown until its end,
+        and one that the driver no longer enumerates is missing, and so down.
+        """
+        posting = self.enroll(tick.gpus or (), tick.node, tick.start_ms)
+        if tick.start_ms < self._ends.get(tick.node, 0) and complete:
+            events = (*events, self._stepped_back(tick))
+        self._ends[tick.node] = max(tick.end_ms, self._ends.get(tick.node, 0))
+        if complete:
+            tick = self._with_missing(tick)
+        _extend(posting, self.tally.post(tick.readings, holds, drained))
+        if complete:
+            here = [uuid for uuid, line in self.tally.timelines.items() if line.node == tick.node]
+            _extend(posting, self.tally.close(tick.end_ms, here))
+        self._record(tick, posting, events)
+        return posting
+
+    def _stepped_back(self, tick: Tick) -> Event:
+        behind = (self._ends[tick.node] - tick.start_ms) / 1000
+        return Event(
+            at_ms=tick.end_ms,
+            node=tick.node,
+            kind="clock_stepped_back",
+            text=f"the clock was set back: {behind:.3f} s are accounted for and are not counted again",
+        )
+
+    def _with_missing(self, tick: Tick) -> Tick:
+        if tick.gpus is None:
+            return tick
+        seen = {gpu.uuid for gpu in tick.gpus}
+        missing = [
+            reading_of(uuid, tick.start_ms, tick.end_ms, {}, condition=Condition.MISSING)
+            for uuid, line in self.tally.timelines.items()
+            if line.node == tick.node and uuid not in seen
+        ]
+        return replace(tick, readings=(*tick.readings, *missing)) if missing else tick
+
+    def _record(self, tick: Tick, posting: Posting, events: Sequence[Event]) -> None:
+        grown = self.accounts.add(posting.entries, tick.end_ms)
+        grown.update(self._opened)
+        self._opened.clear()
+        self.journal.record(Record(tick, posting, frozenset(grown), tuple(events)))
+        if self.journal.pending > PENDING_WHOLE:
+            self.readings_dropped += self.journal.thin(PENDING_WHOLE)
+
+    def commit(self, now_ms: int) -> Event | None:
+        """Write all that is new. Gives an event when a broken journal had to be moved aside.
+
+        Raises JournalError when nothing can be written; all of it stays queued for the next commit.
+        """
+        lines = self.tally.timelines
+        try:
+            self.journal.commit(self.accounts, lines.values())
+        except JournalBroken as error:
+            seats = [(self.gpus[uuid], line) for uuid, line in lines.items() if uuid in self.gpus]
+            aside = self.journal.begin_anew(now_ms, self.accounts, seats)
+            self.journal.commit(self.accounts, lines.values())
+            return broken_event(next(iter(self._ends), ""), now_ms, f"{error}; moved to {aside}")
+        return None
+
+
+def broken_event(node: str, now_ms: int, text: str) -> Event:
+    """Make the event of a journal that was moved aside."""
+    return Event(at_ms=now_ms, node=node, kind="journal_broken", text=text)
+
+
+def _extend(posting: Posting, more: Posting) -> None:
+    posting.entries.extend(more.entries)
+    posting.spells.extend(more.spells)

@@ -1,0 +1,307 @@
+"""The node's journal: one SQLite file, the only place where data rests.
+
+- An interval is in it completely or not at all: tick, ledger, accounts and spells commit together.
+- What was committed stays through any kill of the process; accounts never go down.
+- One process writes; a second one is refused while the first lives.
+- A broken file is moved aside under a name that says when, never deleted, and a new one is begun.
+- It is bounded by age and by bytes: the oldest ticks go first and are counted, the accounts stay.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import IO, NamedTuple
+from urllib.parse import quote
+
+from agent.accounts import Accounts, Key
+from agent.errors import JournalBroken, JournalError, SettingsError
+from agent.restore import Memory, restore
+from agent.schema import migrate
+from agent.scribe import Hours, Scribe
+from agent.tally import Posting, Timeline
+from agent.tick import Event, Gpu, Tick
+
+DAY_MS = 86_400_000
+LONGEST_DAYS = 36_500
+PRUNE_BATCH = 2_000
+"""Ticks dropped in one transaction, so that a long prune never holds the file for long."""
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSettings:
+    """Where the journal lies and how much it keeps.
+
+    `sync` is "full" (a committed interval survives a power cut) or "normal" (it survives a kill).
+    """
+
+    path: str = ""
+    tick_age_days: float = 30.0
+    accounts_age_days: float = 400.0
+    max_bytes: int = 2 * 1024**3
+    spell_kept_seconds: float = 60.0
+    sync: str = "full"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant."""
+        for name in ("tick_age_days", "accounts_age_days"):
+            if not 0 < getattr(self, name) <= LONGEST_DAYS:
+                raise SettingsError(f"[journal] {name} must lie between 0 and {LONGEST_DAYS} days")
+        if self.max_bytes < 1024**2:
+            raise SettingsError("[journal] max_bytes must be at least 1048576 (1 MiB)")
+        if self.sync not in ("full", "normal"):
+            raise SettingsError('[journal] sync must be "full" or "normal"')
+
+
+class Record(NamedTuple):
+    """One interval, ready to be written."""
+
+    tick: Tick
+    posting: Posting
+    grown: frozenset[Key]
+    events: tuple[Event, ...] = ()
+
+
+def connect(path: Path, *, writable: bool = False) -> sqlite3.Connection:
+    """Open a journal's file; one opened for reading is never created or changed.
+
+    Raises JournalError with what to do, JournalBroken for a file that is no journal.
+    """
+    if not writable and not path.exists():
+        raise JournalError(
+            f"there is no journal at {path}: start `gputally run` or name another with --journal"
+        )
+    mode = "rwc" if writable else "ro"
+    try:
+        db = sqlite3.connect(
+            f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=10
+        )
+        try:
+            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+        except sqlite3.Error:
+            db.close()
+            raise
+    except sqlite3.Error as error:
+        raise translated(error, path) from error
+    if "timeline" not in tables and (tables or not writable):
+        db.close()
+        raise JournalError(f"{path} is an SQLite file, but no gputally journal: name another with --journal")
+    return db
+
+
+def translated(error: sqlite3.Error, path: Path) -> JournalError:
+    """Say an SQLite error in terms of the journal and of what to do."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _BROKEN:
+        return JournalBroken(f"{path} is not a sound journal ({error})")
+    if code == sqlite3.SQLITE_FULL:
+        return JournalError(f"no space left for the journal {path}: free some, or lower [journal] max_bytes")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        return JournalError(
+            f"cannot write the journal {path}: make its folder writable or name another ({error})"
+        )
+    return JournalError(f"the journal {path} fails: {error}")
+
+
+class Journal:
+    """The writer. Records queue until `commit` writes them all in one transaction."""
+
+    def __init__(self, path: Path, settings: JournalSettings, now_ms: int) -> None:
+        self.path = path
+        self.settings = settings
+        self.moved_aside: Path | None = None
+        self.ticks_dropped = 0
+        self._pending: list[Record] = []
+        self._lock = _lock(path)
+        try:
+            self._open(now_ms)
+        except BaseException:
+            self._lock.close()
+            raise
+
+    def _open(self, now_ms: int) -> None:
+        try:
+            self._db = self._connect()
+        except JournalBroken:
+            self.moved_aside = _move_aside(self.path, now_ms)
+            self._db = self._connect()
+        self._scribe = Scribe(self._db)
+        row = self._db.execute("SELECT value FROM meta WHERE key = 'ticks_dropped'").fetchone()
+        self.ticks_dropped = int(row[0])
+
+    def _connect(self) -> sqlite3.Connection:
+        db = connect(self.path, writable=True)
+        try:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute(f"PRAGMA synchronous = {self.settings.sync.upper()}")
+            migrate(db)
+            restore(db)
+        except sqlite3.Error as error:
+            db.close()
+            raise translated(error, self.path) from error
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def memory(self) -> Memory:
+        """Read back what the last commit left."""
+        return restore(self._db)
+
+    @property
+    def pending(self) -> int:
+        """How many records wait for a commit that works."""
+        return len(self._pending)
+
+    def record(self, record: Record) -> None:
+        """Queue an interval for the next commit."""
+        self._pending.append(record)
+
+    def thin(self, whole: int) -> int:
+        """Take the readings from all but the newest queued records; give how many readings went."""
+        old = [number for number, record in enumerate(self._pending[:-whole]) if record.tick.readings]
+        gone = sum(len(self._pending[number].tick.readings) for number in old)
+        for number in old:
+            record = self._pending[number]
+            self._pending[number] = record._replace(tick=replace(record.tick, readings=()))
+        return gone
+
+    def commit(self, accounts: Accounts, timelines: Iterable[Timeline]) -> None:
+        """Write all that is queued in one transaction; on an error the queue stays as it is.
+
+        Raises JournalError (no space, read-only), JournalBroken when the file went bad.
+        """
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._write(accounts, timelines)
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._scribe.forget()
+                with suppress(sqlite3.Error):
+                    self._db.execute("ROLLBACK")
+                raise
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        self._pending.clear()
+
+    def _write(self, accounts: Accounts, timelines: Iterable[Timeline]) -> None:
+        hours: Hours = {}
+        grown: set[Key] = set()
+        for tick, posting, keys, events in self._pending:
+            for gpu in tick.gpus or ():
+                self._scribe.seat(gpu, tick.node, tick.start_ms)
+            number = self._scribe.tick(tick)
+            self._scribe.entries(number, posting.entries, hours)
+            grown |= keys
+            self._scribe.events(events)
+        spells = [spell for record in self._pending for spell in record.posting.spells]
+        self._scribe.spells(spells, round(self.settings.spell_kept_seconds * 1000))
+        self._scribe.hours(hours)
+        self._scribe.accounts(accounts.by_key, grown)
+        self._scribe.timelines(timelines)
+
+    def begin_anew(self, now_ms: int, accounts: Accounts, gpus: Sequence[tuple[Gpu, Timeline]]) -> Path:
+        """Move a file that went bad aside, begin a new one with the accounts as they stand; give its name.
+
+        What is queued stays queued; the next commit writes it into the new file.
+        """
+        with suppress(sqlite3.Error):
+            self._db.close()
+        aside = _move_aside(self.path, now_ms)
+        self._open(now_ms)
+        self._db.execute("BEGIN IMMEDIATE")
+        for gpu, line in gpus:
+            self._scribe.seat(gpu, line.node, line.until_ms)
+        self._scribe.accounts(accounts.by_key, accounts.by_key)
+        self._db.execute("COMMIT")
+        return aside
+
+    def used_bytes(self) -> int:
+        """Bytes in use inside the file, without pages that are free for reuse."""
+        pages, free, size = (
+            self._db.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("page_count", "freelist_count", "page_size")
+        )
+        return int((pages - free) * size)
+
+    def prune(self, now_ms: int) -> int:
+        """Drop what is too old or too much, oldest ticks first; give how many ticks went."""
+        oldest_ms = now_ms - round(self.settings.tick_age_days * DAY_MS)
+        dropped = 0
+        try:
+            while gone := self._drop_ticks("WHERE end_ms < ?", (oldest_ms,)):
+                dropped += gone
+            while self.used_bytes() > self.settings.max_bytes and (gone := self._drop_ticks("", ())):
+                dropped += gone
+            accounts_ms = now_ms - round(self.settings.accounts_age_days * DAY_MS)
+            self._db.execute("DELETE FROM account_hour WHERE hour_ms < ?", (accounts_ms,))
+            self._db.execute("DELETE FROM spell WHERE ended = 1 AND end_ms < ?", (accounts_ms,))
+            self._db.execute("DELETE FROM event WHERE at_ms < ?", (accounts_ms,))
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        return dropped
+
+    def _drop_ticks(self, where: str, values: tuple[int, ...]) -> int:
+        rows = self._db.execute(
+            f"SELECT id FROM tick {where} ORDER BY id LIMIT {PRUNE_BATCH}", values
+        ).fetchall()
+        if not rows:
+            return 0
+        last = (rows[-1][0],)
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            for table, column in (("posting", "tick_id"), ("reading", "tick_id"), ("tick", "id")):
+                self._db.execute(f"DELETE FROM {table} WHERE {column} <= ?", last)
+            total = str(self.ticks_dropped + len(rows))
+            self._db.execute("UPDATE meta SET value = ? WHERE key = 'ticks_dropped'", (total,))
+            self._db.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            raise
+        self.ticks_dropped += len(rows)
+        return len(rows)
+
+    def close(self) -> None:
+        """Close the file and let others write it. What is queued and not committed is lost."""
+        self._db.close()
+        self._lock.close()
+
+
+def _lock(path: Path) -> IO[str]:
+    beside = path.with_name(path.name + ".lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = beside.open("a+", encoding="ascii")
+    except OSError as error:
+        raise JournalError(
+            f"cannot write in {path.parent} ({error.strerror}): make it writable or name another --journal"
+        ) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        lock.seek(0)
+        pid = lock.read().strip() or "unknown"
+        lock.close()
+        raise JournalError(
+            f"another gputally (pid {pid}) writes the journal {path}: stop it or name another with --journal"
+        ) from error
+    with suppress(OSError):
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+    return lock
+
+
+def _move_aside(path: Path, now_ms: int) -> Path:
+    aside = path.with_name(f"{path.name}.broken-{now_ms}")
+    for ending in ("", "-wal", "-shm"):
+        part = path.with_name(path.name + ending)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + ending))
+    return aside

@@ -1,0 +1,63 @@
+"""From a driver's ring of samples to an exact mean over an interval.
+
+A sample at t is the mean over the time since the sample before it. So the ring is a step function, and the
+part of it that lies in [start, end) is summed; steps at the edges are cut in proportion. Where samples were
+lost, nothing is assumed: that time is not covered.
+"""
+
+from itertools import pairwise
+from statistics import median
+
+USUAL_PERIOD_US = 1_000_000 / 6
+HOLE = 1.5
+"""A distance of more than this many periods between samples means that some were lost."""
+CLOCK_TOLERANCE_US = 60_000_000
+"""Timestamps further than this from the wall clock count on another clock."""
+
+
+class Ring:
+    """The samples of one kind of one GPU that an interval still needs. Times in µs, values in [0, 1]."""
+
+    def __init__(self) -> None:
+        self.last_us = 0
+        self._steps: list[tuple[float, float, float]] = []
+        self._period_us = USUAL_PERIOD_US
+        self._offset_us: int | None = None
+
+    def feed(self, samples: list[tuple[int, int]], now_us: int) -> int:
+        """Take samples (time, whole per cents); give how many were not believed."""
+        refused = 0
+        if samples and self._offset_us is None:
+            behind_us = now_us - samples[-1][0]
+            self._offset_us = 0 if abs(behind_us) < CLOCK_TOLERANCE_US else behind_us
+        times = [at_us for at_us, _ in samples]
+        if len(times) > 3:  # noqa: PLR2004  fewer do not make a median
+            self._period_us = (
+                median(later - sooner for sooner, later in pairwise(sorted(times))) or USUAL_PERIOD_US
+            )
+        for at_us, percent in sorted(samples):
+            if at_us <= self.last_us:
+                continue
+            wall_us = at_us + (self._offset_us or 0)
+            if not 0 <= percent <= 100 or wall_us > now_us + 1_000_000:  # noqa: PLR2004
+                refused += 1
+                continue
+            since_us = at_us - self.last_us
+            length_us = since_us if self.last_us and since_us <= HOLE * self._period_us else self._period_us
+            self._steps.append((wall_us - length_us, wall_us, percent / 100))
+            self.last_us = at_us
+        return refused
+
+    def sum(self, start_us: float, end_us: float) -> tuple[float, float]:
+        """Give the integral over [start, end) and the time covered, both in µs."""
+        integral = covered = 0.0
+        for begin_us, until_us, value in self._steps:
+            length_us = min(until_us, end_us) - max(begin_us, start_us)
+            if length_us > 0:
+                integral += value * length_us
+                covered += length_us
+        return integral, covered
+
+    def forget(self, before_us: float) -> None:
+        """Drop what lies wholly before a moment."""
+        self._steps = [step for step in self._steps if step[1] > before_us]

@@ -1,0 +1,178 @@
+"""Looks at the GPUs of the node and yields one tick per interval, as integrals.
+
+Intervals are aligned to the wall clock and follow one another. Counters are chained: the value that closes an
+interval opens the next, so nothing between two ticks is lost. Gauges are polled; rings are fetched before
+they wrap. A step of the wall clock ends the interval at the time that really passed.
+"""
+
+from collections.abc import Iterator
+
+from agent.cadence import SETTLE_SECONDS, SamplerSettings
+from agent.clock import Clock
+from agent.nvml import GpuGone, Nvml
+from agent.tick import Condition, Gpu, Refusal, Tick, reading_of
+from agent.watch import Watch
+
+STEP_MS = 500
+"""The wall clock was set when it moved this much more or less than the monotonic clock."""
+RING_FETCH_MS = 5_000
+"""The utilisation rings wrap after 10 s of samples."""
+REOPEN_MS = (10_000, 20_000, 40_000, 60_000)
+"""How long to wait before NVML is opened anew for a GPU that is gone; its old handle never recovers."""
+
+
+class Sampler:
+    """Reads all GPUs through one NVML. `ticks` opens it and runs until the clock says stop."""
+
+    def __init__(self, nvml: Nvml, clock: Clock, settings: SamplerSettings, node: str) -> None:
+        self._nvml = nvml
+        self._clock = clock
+        self._node = node
+        self._interval_ms = round(settings.interval_seconds * 1000)
+        self._poll_ms = round(settings.poll_seconds * 1000)
+        self._watches: dict[str, Watch] = {}
+        self._gone: dict[str, tuple[Gpu, Condition]] = {}
+        self._reopen_at_ms = 0
+        self._reopenings = 0
+        self._start_ms = 0
+        self._offset_ms = 0
+        self._fetched_ms = 0
+
+    def ticks(self) -> Iterator[Tick | None]:
+        """Yield a tick per interval, and None after every poll between them as a sign of life.
+
+        Raises NvmlUnavailable when the driver is not there or goes away.
+        """
+        self._nvml.open()
+        self._enumerate()
+        self._begin(self._clock.wall_ms())
+        self._poll()
+        while True:
+            wall_ms = self._clock.wall_ms()
+            end_ms = self._next(self._interval_ms, self._start_ms)
+            if not self._clock.wait((min(self._next(self._poll_ms, wall_ms), end_ms) - wall_ms) / 1000):
+                return
+            wall_ms = self._clock.wall_ms()
+            stepped = abs(self._offset() - self._offset_ms) > STEP_MS
+            if stepped:
+                end_ms = max(self._start_ms + 1, self._clock.monotonic_ns() // 1_000_000 + self._offset_ms)
+            if not stepped and wall_ms < end_ms:
+                self._poll()
+                yield None
+                continue
+            late_ms = 0 if stepped else wall_ms - end_ms
+            yield from self._turn(end_ms, late_ms, stepped=stepped)
+
+    def _next(self, period_ms: int, after_ms: int) -> int:
+        return (after_ms // period_ms + 1) * period_ms
+
+    def _offset(self) -> int:
+        return self._clock.wall_ms() - self._clock.monotonic_ns() // 1_000_000
+
+    def _begin(self, start_ms: int) -> None:
+        self._start_ms = start_ms
+        self._offset_ms = self._offset()
+
+    def _turn(self, end_ms: int, late_ms: int, *, stepped: bool) -> Iterator[Tick]:
+        """Close the interval in progress, begin the next, and yield the one that closed."""
+        start_ms = self._start_ms
+        for watch in self._watches.values():
+            watch.turn()
+        if stepped:
+            self._begin(self._clock.wall_ms())
+        elif late_ms >= self._interval_ms:
+            self._begin(self._clock.wall_ms() // self._interval_ms * self._interval_ms)
+        else:
+            self._start_ms = end_ms
+        self._poll()
+        if not stepped and not self._clock.wait(SETTLE_SECONDS):
+            return
+        self._fetch()
+        tick = self._tick(start_ms, end_ms, late_ms)
+        if stepped:
+            for watch in self._watches.values():
+                watch.forget_rings()
+        yield tick
+        self._reopen_if_due()
+
+    def _poll(self) -> None:
+        self._each("poll")
+        if self._clock.wall_ms() - self._fetched_ms >= RING_FETCH_MS:
+            self._fetch()
+
+    def _fetch(self) -> None:
+        self._fetched_ms = self._clock.wall_ms()
+        self._each("fetch")
+
+    def _each(self, what: str) -> None:
+        for uuid, watch in list(self._watches.items()):
+            try:
+                if what == "poll":
+                    watch.poll()
+                else:
+                    watch.fetch()
+            except GpuGone as gone:
+                self._lose(uuid, gone.condition)
+
+    def _lose(self, uuid: str, condition: Condition) -> None:
+        self._gone[uuid] = (self._watches.pop(uuid).gpu, condition)
+        if not self._reopen_at_ms:
+            self._reopen_at_ms = self._clock.wall_ms() + REOPEN_MS[0]
+
+    def _tick(self, start_ms: int, end_ms: int, late_ms: int) -> Tick:
+        readings = []
+        for uuid, watch in list(self._watches.items()):
+            try:
+                readings.append(watch.reading(start_ms, end_ms))
+            except GpuGone as gone:
+                self._lose(uuid, gone.condition)
+        readings += [
+            reading_of(uuid, start_ms, end_ms, {}, condition=condition)
+            for uuid, (_, condition) in self._gone.items()
+        ]
+        gpus = [watch.gpu for watch in self._watches.values()] + [gpu for gpu, _ in self._gone.values()]
+        refusals = [Refusal(*key, times) for key, times in self._nvml.failures.items()]
+        tick = Tick(
+            node=self._node,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            readings=tuple(readings),
+            gpus=tuple(sorted(gpus, key=lambda gpu: gpu.index)),
+            refusals=tuple(refusals),
+            driver_calls=self._nvml.calls,
+            driver_seconds=self._nvml.seconds,
+            late_seconds=late_ms / 1000,
+        )
+        self._nvml.failures = {}
+        self._nvml.calls, self._nvml.seconds = 0, 0.0
+        return tick
+
+    def _enumerate(self) -> None:
+        devices, _ = self._nvml.devices()
+        for device in devices:
+            self._gone.pop(device.uuid, None)
+            self._watches[device.uuid] = Watch(self._nvml, device, self._clock)
+
+    def _reopen_if_due(self) -> None:
+        """Open NVML anew when a GPU is gone and its time has come; all others go on with fresh handles."""
+        if not self._gone:
+            self._reopen_at_ms = self._reopenings = 0
+            return
+        if self._clock.wall_ms() < self._reopen_at_ms:
+            return
+        self._reopenings += 1
+        pause_ms = REOPEN_MS[min(self._reopenings, len(REOPEN_MS) - 1)]
+        self._reopen_at_ms = self._clock.wall_ms() + pause_ms
+        self._nvml.close()
+        self._nvml.open()
+        devices, _ = self._nvml.devices()
+        for device in devices:
+            watch = self._watches.get(device.uuid)
+            if watch is None:
+                self._gone.pop(device.uuid, None)
+                self._watches[device.uuid] = Watch(self._nvml, device, self._clock)
+            else:
+                watch.adopt(device)
+        answering = {device.uuid for device in devices}
+        for uuid in self._watches.keys() - answering:
+            self._lose(uuid, Condition.MISSING)

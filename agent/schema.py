@@ -1,0 +1,177 @@
+"""The journal's tables, as steps that bring an older file up to date.
+
+Each step runs in one transaction together with the number that records it. The columns of `reading` follow
+`agent.tick.QUANTITIES`: a quantity that is new to a file is added as a column, one that is gone stays.
+
+Units: *_ms milliseconds since the epoch or of duration, busy_us microseconds, energy_mj millijoules.
+"""
+
+import sqlite3
+from collections.abc import Callable
+
+from agent.errors import JournalError
+from agent.tick import QUANTITIES
+
+_AMOUNTS = """
+    elapsed_ms INTEGER NOT NULL,
+    busy_us INTEGER NOT NULL,
+    busy_seen_ms INTEGER NOT NULL,
+    energy_mj INTEGER NOT NULL,
+    energy_seen_ms INTEGER NOT NULL"""
+
+_FIRST = f"""
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE node (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE gpu (
+    id INTEGER PRIMARY KEY,
+    uuid TEXT NOT NULL UNIQUE,
+    model TEXT NOT NULL,
+    serial TEXT NOT NULL,
+    board_part TEXT NOT NULL,
+    vbios TEXT NOT NULL,
+    driver TEXT NOT NULL,
+    cuda TEXT NOT NULL
+);
+-- where a GPU sat, from when to when; to_ms is NULL while it sits there
+CREATE TABLE place (
+    gpu_id INTEGER NOT NULL,
+    node_id INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    pci_bus TEXT NOT NULL,
+    from_ms INTEGER NOT NULL,
+    to_ms INTEGER,
+    PRIMARY KEY (gpu_id, from_ms)
+) WITHOUT ROWID;
+-- up to when a GPU's time is accounted for, and the last value of its energy counter
+CREATE TABLE timeline (
+    gpu_id INTEGER PRIMARY KEY,
+    node_id INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    energy_joules REAL,
+    energy_at_ms INTEGER NOT NULL,
+    boot_id TEXT NOT NULL
+);
+CREATE TABLE holder (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    user TEXT NOT NULL,
+    workload TEXT NOT NULL,
+    UNIQUE (kind, name, owner, user, workload)
+);
+CREATE TABLE owner (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE tick (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    node_id INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL,
+    late_seconds REAL NOT NULL,
+    driver_calls INTEGER NOT NULL,
+    driver_seconds REAL NOT NULL
+);
+CREATE INDEX tick_by_end ON tick (end_ms);
+CREATE TABLE reading (
+    tick_id INTEGER NOT NULL,
+    gpu_id INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL,
+    condition TEXT NOT NULL,
+    PRIMARY KEY (tick_id, gpu_id, end_ms)
+) WITHOUT ROWID;
+-- the ledger: what each tick added to the accounts
+CREATE TABLE posting (
+    tick_id INTEGER NOT NULL,
+    gpu_id INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    holder_id INTEGER,
+    start_ms INTEGER NOT NULL,{_AMOUNTS}
+);
+CREATE INDEX posting_by_tick ON posting (tick_id);
+CREATE TABLE account (
+    gpu_id INTEGER NOT NULL,
+    node_id INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    owner_id INTEGER NOT NULL,{_AMOUNTS},
+    born_ms INTEGER NOT NULL,
+    grown_ms INTEGER NOT NULL,
+    PRIMARY KEY (gpu_id, node_id, state, owner_id)
+) WITHOUT ROWID;
+CREATE TABLE account_hour (
+    hour_ms INTEGER NOT NULL,
+    gpu_id INTEGER NOT NULL,
+    node_id INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    owner_id INTEGER NOT NULL,{_AMOUNTS},
+    PRIMARY KEY (hour_ms, gpu_id, node_id, state, owner_id)
+) WITHOUT ROWID;
+CREATE TABLE spell (
+    gpu_id INTEGER NOT NULL,
+    holder_id INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL,
+    beyond_ms INTEGER NOT NULL,
+    unknown_ms INTEGER NOT NULL,
+    ended INTEGER NOT NULL,
+    PRIMARY KEY (gpu_id, holder_id, start_ms)
+) WITHOUT ROWID;
+CREATE INDEX spell_open ON spell (ended) WHERE ended = 0;
+CREATE TABLE finding (
+    id INTEGER PRIMARY KEY,
+    node_id INTEGER NOT NULL,
+    gpu_id INTEGER,
+    rule TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    opened_ms INTEGER NOT NULL,
+    closed_ms INTEGER,
+    summary TEXT NOT NULL,
+    action TEXT NOT NULL
+);
+CREATE TABLE event (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    node_id INTEGER NOT NULL,
+    gpu_id INTEGER,
+    at_ms INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    text TEXT NOT NULL
+);
+INSERT INTO owner (id, name) VALUES (0, '');
+INSERT INTO meta (key, value) VALUES ('ticks_dropped', '0');
+"""
+
+
+def _first(db: sqlite3.Connection) -> None:
+    for statement in _FIRST.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+"""In order; the position + 1 is the schema's number. Never edit one that was released: add another."""
+
+
+def migrate(db: sqlite3.Connection) -> None:
+    """Bring the file up to date. Raises JournalError for a file of a newer gputally."""
+    number = db.execute("PRAGMA user_version").fetchone()[0]
+    if number > len(MIGRATIONS):
+        raise JournalError(
+            f"the journal has schema {number}, this gputally knows up to {len(MIGRATIONS)}: "
+            "install the newer gputally that wrote it"
+        )
+    for position in range(number, len(MIGRATIONS)):
+        _in_transaction(db, MIGRATIONS[position], position + 1)
+    missing = QUANTITIES.keys() - {row[1] for row in db.execute("PRAGMA table_info(reading)")}
+    for name in (known for known in QUANTITIES if known in missing):
+        db.execute(f"ALTER TABLE reading ADD COLUMN {name} REAL")
+
+
+def _in_transaction(db: sqlite3.Connection, step: Callable[[sqlite3.Connection], None], number: int) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        step(db)
+        db.execute(f"PRAGMA user_version = {number}")
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")

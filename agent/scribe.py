@@ -1,0 +1,238 @@
+"""Writes rows of the journal inside a transaction that someone else began.
+
+Names become numbers here. The numbers are remembered between transactions, and forgotten by `forget` when one
+was rolled back, since rows that gave them may be gone.
+"""
+
+import sqlite3
+from collections.abc import Iterable, Mapping
+
+from agent.accounts import Account, Key
+from agent.spells import Spell
+from agent.tally import HOUR_MS, Entry, Timeline
+from agent.tick import QUANTITIES, Event, Gpu, Holder, Reading, Tick
+
+_READING = f"""INSERT OR REPLACE INTO reading
+    (tick_id, gpu_id, start_ms, end_ms, condition, {", ".join(QUANTITIES)})
+    VALUES (?, ?, ?, ?, ?{", ?" * len(QUANTITIES)})"""
+_TICK = """INSERT INTO tick (node_id, start_ms, end_ms, late_seconds, driver_calls, driver_seconds)
+    VALUES (?, ?, ?, ?, ?, ?)"""
+_IDENTITY = """UPDATE gpu SET model = ?, serial = ?, board_part = ?, vbios = ?, driver = ?, cuda = ?
+    WHERE id = ?"""
+_POSTING = "INSERT INTO posting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_HOUR = """INSERT INTO account_hour VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    ON CONFLICT DO UPDATE SET elapsed_ms = elapsed_ms + excluded.elapsed_ms,
+    busy_us = busy_us + excluded.busy_us, busy_seen_ms = busy_seen_ms + excluded.busy_seen_ms,
+    energy_mj = energy_mj + excluded.energy_mj, energy_seen_ms = energy_seen_ms + excluded.energy_seen_ms"""
+_QUANTITIES = tuple(QUANTITIES)
+
+Hours = dict[tuple[int, int, int, str, int], list[int]]
+"""Sums by (hour_ms, GPU, node, state, owner), in the order of Entry's amounts."""
+
+
+class Scribe:
+    """Turns values of the vocabulary into rows."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._nodes: dict[str, int] = {}
+        self._gpus: dict[str, int] = {}
+        self._holders: dict[Holder, int] = {}
+        self._owners: dict[str, int] = {}
+        self._seated: dict[str, tuple[Gpu, str]] = {}
+
+    def forget(self) -> None:
+        """Forget all numbers; call it after a rollback."""
+        self._nodes.clear()
+        self._gpus.clear()
+        self._holders.clear()
+        self._owners.clear()
+        self._seated.clear()
+
+    def tick(self, tick: Tick) -> int:
+        """Write a tick with its readings; give its number."""
+        number = self._db.execute(
+            _TICK,
+            (
+                self._node(tick.node),
+                tick.start_ms,
+                tick.end_ms,
+                tick.late_seconds,
+                tick.driver_calls,
+                tick.driver_seconds,
+            ),
+        ).lastrowid
+        if number is None:
+            raise sqlite3.InternalError("the tick got no number")
+        self._db.executemany(_READING, (self._reading(number, reading) for reading in tick.readings))
+        return number
+
+    def _reading(self, tick_id: int, reading: Reading) -> tuple[object, ...]:
+        return (
+            tick_id,
+            self._gpu(reading.uuid),
+            reading.start_ms,
+            reading.end_ms,
+            reading.condition.value,
+            *[getattr(reading, name) for name in _QUANTITIES],
+        )
+
+    def entries(self, tick_id: int, entries: Iterable[Entry], hours: Hours) -> None:
+        """Write the ledger lines of a tick, and add them up in `hours`."""
+        rows = []
+        for entry in entries:
+            gpu_id, node_id = self._gpu(entry.uuid), self._node(entry.node)
+            holder_id = self._holder(entry.holder) if entry.holder else None
+            owner_id = self._owner(entry.holder.owner) if entry.holder else 0
+            state = entry.state.value
+            amounts = entry[5:]
+            rows.append((tick_id, gpu_id, state, holder_id, entry.start_ms, *amounts))
+            key = (entry.start_ms // HOUR_MS * HOUR_MS, gpu_id, node_id, state, owner_id)
+            total = hours.get(key)
+            if total is None:
+                hours[key] = list(amounts)
+            else:
+                for place, amount in enumerate(amounts):
+                    total[place] += amount
+        self._db.executemany(_POSTING, rows)
+
+    def hours(self, hours: Hours) -> None:
+        """Add sums to the hourly accounts."""
+        self._db.executemany(_HOUR, ((*key, *amounts) for key, amounts in hours.items()))
+
+    def accounts(self, accounts: Mapping[Key, Account], keys: Iterable[Key]) -> None:
+        """Write lifetime accounts as they stand."""
+        rows = []
+        for key in keys:
+            account = accounts[key]
+            rows.append(
+                (
+                    self._gpu(key.uuid),
+                    self._node(key.node),
+                    key.state.value,
+                    self._owner(key.owner),
+                    account.elapsed_ms,
+                    account.busy_us,
+                    account.busy_seen_ms,
+                    account.energy_mj,
+                    account.energy_seen_ms,
+                    account.born_ms,
+                    account.grown_ms,
+                )
+            )
+        self._db.executemany(f"INSERT OR REPLACE INTO account VALUES (?{', ?' * 10})", rows)
+
+    def spells(self, spells: Iterable[Spell], kept_ms: int) -> None:
+        """Write spells as they stand; an ended one that is shorter than `kept_ms` is not kept."""
+        latest = {(spell.uuid, spell.holder, spell.start_ms): spell for spell in spells}
+        kept = [spell for spell in latest.values() if not spell.ended or spell.seen_ms >= kept_ms]
+        gone = [spell for spell in latest.values() if spell.ended and spell.seen_ms < kept_ms]
+        self._db.executemany(
+            "INSERT OR REPLACE INTO spell VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    self._gpu(spell.uuid),
+                    self._holder(spell.holder),
+                    spell.start_ms,
+                    spell.end_ms,
+                    spell.seen_ms,
+                    spell.beyond_ms,
+                    spell.unknown_ms,
+                    int(spell.ended),
+                )
+                for spell in kept
+            ),
+        )
+        self._db.executemany(
+            "DELETE FROM spell WHERE gpu_id = ? AND holder_id = ? AND start_ms = ?",
+            ((self._gpu(spell.uuid), self._holder(spell.holder), spell.start_ms) for spell in gone),
+        )
+
+    def timelines(self, timelines: Iterable[Timeline]) -> None:
+        """Write up to when each GPU is accounted for."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO timeline VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (
+                    self._gpu(line.uuid),
+                    self._node(line.node),
+                    line.until_ms,
+                    line.energy_joules,
+                    line.energy_at_ms,
+                    line.boot_id,
+                )
+                for line in timelines
+            ),
+        )
+
+    def events(self, events: Iterable[Event]) -> None:
+        """Write events."""
+        self._db.executemany(
+            "INSERT INTO event (node_id, gpu_id, at_ms, kind, text) VALUES (?, ?, ?, ?, ?)",
+            (
+                (self._node(event.node), self._gpu(event.uuid) if event.uuid else None, *rest)
+                for event, rest in ((event, (event.at_ms, event.kind, event.text)) for event in events)
+            ),
+        )
+
+    def seat(self, gpu: Gpu, node: str, at_ms: int) -> None:
+        """Write a GPU's identity and where it sits; a change of place closes the row before."""
+        if self._seated.get(gpu.uuid) == (gpu, node):
+            return
+        gpu_id, node_id = self._gpu(gpu.uuid), self._node(node)
+        self._db.execute(
+            _IDENTITY,
+            (gpu.model, gpu.serial, gpu.board_part, gpu.vbios, gpu.driver, gpu.cuda, gpu_id),
+        )
+        place = (node_id, gpu.index, gpu.pci_bus)
+        now = self._db.execute(
+            "SELECT node_id, position, pci_bus FROM place WHERE gpu_id = ? AND to_ms IS NULL", (gpu_id,)
+        ).fetchone()
+        if now != place:
+            self._db.execute(
+                "UPDATE place SET to_ms = max(from_ms, ?) WHERE gpu_id = ? AND to_ms IS NULL", (at_ms, gpu_id)
+            )
+            self._db.execute(
+                "INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?, NULL)", (gpu_id, *place, at_ms)
+            )
+        self._seated[gpu.uuid] = (gpu, node)
+
+    def _node(self, name: str) -> int:
+        if name not in self._nodes:
+            self._nodes[name] = self._number("node", ("name",), (name,))
+        return self._nodes[name]
+
+    def _owner(self, name: str) -> int:
+        if name not in self._owners:
+            self._owners[name] = self._number("owner", ("name",), (name,))
+        return self._owners[name]
+
+    def _holder(self, holder: Holder) -> int:
+        if holder not in self._holders:
+            values = (holder.kind, holder.name, holder.owner, holder.user, holder.workload.value)
+            columns = ("kind", "name", "owner", "user", "workload")
+            self._holders[holder] = self._number("holder", columns, values)
+        return self._holders[holder]
+
+    def _gpu(self, uuid: str) -> int:
+        if uuid not in self._gpus:
+            row = self._db.execute("SELECT id FROM gpu WHERE uuid = ?", (uuid,)).fetchone()
+            if row is None:
+                row = self._db.execute(
+                    "INSERT INTO gpu (uuid, model, serial, board_part, vbios, driver, cuda)"
+                    " VALUES (?, '', '', '', '', '', '') RETURNING id",
+                    (uuid,),
+                ).fetchone()
+            self._gpus[uuid] = int(row[0])
+        return self._gpus[uuid]
+
+    def _number(self, table: str, columns: tuple[str, ...], values: tuple[str, ...]) -> int:
+        where = " AND ".join(f"{column} = ?" for column in columns)
+        row = self._db.execute(f"SELECT id FROM {table} WHERE {where}", values).fetchone()
+        if row is None:
+            marks = ", ".join("?" * len(columns))
+            row = self._db.execute(
+                f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) RETURNING id",
+                values,
+            ).fetchone()
+        return int(row[0])

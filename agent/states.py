@@ -1,0 +1,119 @@
+"""Which state a GPU is in: a pure judgement over one reading, first match wins.
+
+The judgement does not know time: whether a held GPU without activity is in a gap or idle depends on how long
+that has lasted, which agent/spells.py tells.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import NamedTuple
+
+from agent.errors import SettingsError
+from agent.tick import Condition, Hold, Holder, Reading, State, Workload
+
+UNATTRIBUTED = "unattributed"
+"""The owner of a held GPU whose holder nobody could name."""
+
+_BY_MEMORY = Hold(Holder(kind="memory", name="", owner=UNATTRIBUTED))
+_BY_ACTIVITY = Hold(Holder(kind="activity", name="", owner=UNATTRIBUTED))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateSettings:
+    """The thresholds behind the states; ratios are shares of an interval, patience is per workload class.
+
+    The SM threshold sits below the busy threshold since a resident kernel may use few multiprocessors.
+    """
+
+    active_busy_ratio: float = 0.05
+    active_sm_ratio: float = 0.02
+    held_memory_bytes: int = 512 * 1024 * 1024
+    held_memory_ratio: float = 0.01
+    patience_batch_seconds: float = 1800.0
+    patience_interactive_seconds: float = 3600.0
+    patience_serving_seconds: float = 86400.0
+    spell_unknown_seconds: float = 600.0
+    default_workload: str = "batch"
+    service_owners: tuple[str, ...] = ()
+    drain_file: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant."""
+        for name in ("active_busy_ratio", "active_sm_ratio", "held_memory_ratio"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise SettingsError(f"[states] {name} is a share of the whole: give a number from 0 to 1")
+        for name in (
+            "held_memory_bytes",
+            "patience_batch_seconds",
+            "patience_interactive_seconds",
+            "patience_serving_seconds",
+            "spell_unknown_seconds",
+        ):
+            if not 0 <= getattr(self, name) <= 10**15:
+                raise SettingsError(f"[states] {name} must not be negative")
+        if self.default_workload not in set(Workload):
+            raise SettingsError(f"[states] default_workload must be one of {', '.join(Workload)}")
+
+    def patience_ms(self, workload: Workload) -> int:
+        """How long a holder of this class may pause before its time counts as idle."""
+        match workload:
+            case Workload.BATCH:
+                seconds = self.patience_batch_seconds
+            case Workload.INTERACTIVE:
+                seconds = self.patience_interactive_seconds
+            case Workload.SERVING:
+                seconds = self.patience_serving_seconds
+        return round(seconds * 1000)
+
+
+class Verdict(NamedTuple):
+    """A state, and who answers for it. `held_gap` stands for held without activity, however long."""
+
+    state: State
+    holds: Sequence[Hold] = ()
+
+
+def activity(reading: Reading, settings: StateSettings) -> bool | None:
+    """Tell whether the GPU worked in the interval; None where the device would not say."""
+    engines = (reading.encoder_ratio, reading.decoder_ratio, reading.jpeg_ratio, reading.ofa_ratio)
+    if any(engine is not None and engine > 0 for engine in engines):
+        return True
+    if reading.sm_active_ratio is not None:
+        return reading.sm_active_ratio >= settings.active_sm_ratio
+    if reading.busy_ratio is not None:
+        return reading.busy_ratio >= settings.active_busy_ratio
+    return None
+
+
+def _memory_held(reading: Reading, settings: StateSettings) -> bool | None:
+    if reading.memory_used_bytes is None:
+        return None
+    share = (reading.memory_total_bytes or 0.0) * settings.held_memory_ratio
+    return reading.memory_used_bytes > max(settings.held_memory_bytes, share)
+
+
+def judge(
+    reading: Reading, holds: Sequence[Hold], settings: StateSettings, *, drained: bool = False
+) -> Verdict:
+    """Judge one reading with the holders that were found for it."""
+    if drained:
+        return Verdict(State.DRAINED)
+    if reading.condition is not Condition.OK:
+        return Verdict(State.DOWN)
+    active = activity(reading, settings)
+    by_memory = _memory_held(reading, settings)
+    if not holds and by_memory:
+        holds = (_BY_MEMORY,)
+    if active is None:
+        nothing_seen = by_memory is None and reading.processes is None
+        return Verdict(State.UNKNOWN if holds or nothing_seen else State.FREE)
+    if holds and settings.service_owners and all(_is_service(hold.holder, settings) for hold in holds):
+        return Verdict(State.SERVICE, holds)
+    if active:
+        return Verdict(State.ACTIVE, holds or (_BY_ACTIVITY,))
+    return Verdict(State.HELD_GAP, holds) if holds else Verdict(State.FREE)
+
+
+def _is_service(holder: Holder, settings: StateSettings) -> bool:
+    return any(fnmatchcase(holder.owner, pattern) for pattern in settings.service_owners)

@@ -1,0 +1,257 @@
+"""The accounts' arithmetic: from readings to entries that tile the time of every GPU.
+
+For each GPU the entries follow one another without a hole or an overlap: what no reading covers is
+entered as unknown, what was entered is never entered again. Every amount is a whole number of
+milliseconds, microseconds or millijoules, and a split hands out exactly what it was given. No entry
+crosses an hour.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import NamedTuple
+
+from agent.spells import Spell
+from agent.states import StateSettings, Verdict, judge
+from agent.tick import Hold, Holder, Reading, State
+
+HOUR_MS = 3_600_000
+ENERGY_SLACK = 1.5
+"""A GPU may draw this much over its limit for moments; more is not believed (facts on NVML counters)."""
+LIMIT_WATTS_UNKNOWN = 2000.0
+
+
+class Entry(NamedTuple):
+    """One line of the ledger: a stretch of one GPU in one state, or a holder's part of it.
+
+    `elapsed_ms` is that part of the stretch; `busy_us` is busy time in it and `busy_seen_ms` the time for
+    which busy was known; `energy_mj` and `energy_seen_ms` likewise.
+    """
+
+    uuid: str
+    node: str
+    state: State
+    holder: Holder | None
+    start_ms: int
+    elapsed_ms: int
+    busy_us: int = 0
+    busy_seen_ms: int = 0
+    energy_mj: int = 0
+    energy_seen_ms: int = 0
+
+
+@dataclass(slots=True)
+class Timeline:
+    """What must be remembered of a GPU between intervals, and across restarts."""
+
+    uuid: str
+    node: str
+    until_ms: int
+    energy_joules: float | None = None
+    energy_at_ms: int = 0
+    boot_id: str = ""
+    spells: dict[Holder, Spell] = field(default_factory=dict)
+
+
+class Posting(NamedTuple):
+    """What an interval adds to the books."""
+
+    entries: list[Entry]
+    spells: list[Spell]
+
+
+def apportion(total: int, weights: Sequence[int]) -> list[int]:
+    """Split a whole number into whole parts that sum to it; equal parts if all weights are 0."""
+    if not any(weights):
+        weights = [1] * len(weights)
+    parts, seen, given, whole = [], 0, 0, sum(weights)
+    for weight in weights:
+        seen += weight
+        upto = total * seen // whole
+        parts.append(upto - given)
+        given = upto
+    return parts
+
+
+def _hours(start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+    marks = [start_ms, *range((start_ms // HOUR_MS + 1) * HOUR_MS, end_ms, HOUR_MS), end_ms]
+    return list(pairwise(marks))
+
+
+def _weights(holds: Sequence[Hold]) -> list[int]:
+    if any(hold.share is None for hold in holds):
+        return [1] * len(holds)
+    return [max(0, round((hold.share or 0.0) * 1_000_000)) for hold in holds]
+
+
+class Tally:
+    """Keeps the timelines of all GPUs and turns readings into entries."""
+
+    def __init__(
+        self, settings: StateSettings, *, boot_id: str = "", timelines: Mapping[str, Timeline] | None = None
+    ) -> None:
+        self._settings = settings
+        self._boot_id = boot_id
+        self.timelines: dict[str, Timeline] = dict(timelines or {})
+
+    def enroll(self, uuid: str, node: str, at_ms: int) -> None:
+        """Begin the account of a GPU, or move it to another node; its time is owed from `at_ms` on."""
+        known = self.timelines.get(uuid)
+        if known is None:
+            self.timelines[uuid] = Timeline(uuid=uuid, node=node, until_ms=at_ms)
+        else:
+            known.node = node
+
+    def post(
+        self,
+        readings: Sequence[Reading],
+        holds: Mapping[str, Sequence[Hold]],
+        drained: Callable[[str], bool] = lambda _: False,
+    ) -> Posting:
+        """Enter readings of enrolled GPUs; time before a reading that nothing covered is unknown.
+
+        A reading that lies in time already entered (the clock was set back) is cut, at worst to nothing.
+        """
+        posting = Posting([], [])
+        for reading in readings:
+            verdict = judge(
+                reading, holds.get(reading.uuid, ()), self._settings, drained=drained(reading.uuid)
+            )
+            self._enter(reading, verdict, posting)
+        return posting
+
+    def close(
+        self, until_ms: int, uuids: Sequence[str] | None = None, state: State = State.UNKNOWN
+    ) -> Posting:
+        """Enter all time of the GPUs (of all, by default) up to a moment, as unknown or as told."""
+        posting = Posting([], [])
+        for uuid in self.timelines if uuids is None else uuids:
+            self._fill(self.timelines[uuid], until_ms, state, posting)
+        return posting
+
+    def _fill(self, line: Timeline, until_ms: int, state: State, posting: Posting) -> None:
+        if until_ms <= line.until_ms:
+            return
+        gap_ms = until_ms - line.until_ms
+        for start_ms, end_ms in _hours(line.until_ms, until_ms):
+            posting.entries.append(Entry(line.uuid, line.node, state, None, start_ms, end_ms - start_ms))
+        line.until_ms = until_ms
+        self._unseen(line, gap_ms, posting, ends=state is not State.UNKNOWN)
+
+    def _unseen(self, line: Timeline, gap_ms: int, posting: Posting, *, ends: bool = False) -> None:
+        limit_ms = self._settings.spell_unknown_seconds * 1000
+        for holder, spell in list(line.spells.items()):
+            line.spells[holder] = spell.unseen(gap_ms)
+            if ends or line.spells[holder].unknown_ms > limit_ms:
+                _end_spell(line, holder, posting)
+            else:
+                posting.spells.append(line.spells[holder])
+
+    def _enter(self, reading: Reading, verdict: Verdict, posting: Posting) -> None:
+        line = self.timelines[reading.uuid]
+        if reading.end_ms <= line.until_ms:
+            return
+        self._fill(line, reading.start_ms, State.UNKNOWN, posting)
+        span = line.until_ms, reading.end_ms
+        length_ms = span[1] - span[0]
+        energy_mj = self._energy(reading, line, length_ms, posting)
+        busy_us = None if reading.busy_ratio is None else round(reading.busy_ratio * length_ms * 1000)
+        line.until_ms = reading.end_ms
+        if verdict.state is State.UNKNOWN:
+            self._unseen(line, length_ms, posting)
+        else:
+            present = {hold.holder for hold in verdict.holds} if verdict.state is State.HELD_GAP else set()
+            for holder in [known for known in line.spells if known not in present]:
+                _end_spell(line, holder, posting)
+        idle_from = self._lengthen_spells(line, verdict, span, posting)
+        posting.entries.extend(_split(line, verdict, span, idle_from, (busy_us, energy_mj)))
+
+    def _energy(self, reading: Reading, line: Timeline, length_ms: int, posting: Posting) -> int | None:
+        """Millijoules of the interval; what the counter says beyond it belongs to the gap before it."""
+        mean_mj = None if reading.power_watts is None else round(reading.power_watts * length_ms)
+        old, since_ms, boot_id = line.energy_joules, line.energy_at_ms, line.boot_id
+        line.energy_joules, line.energy_at_ms = reading.energy_joules_total, reading.end_ms
+        line.boot_id = self._boot_id
+        if old is None or reading.energy_joules_total is None or boot_id != self._boot_id:
+            return mean_mj
+        total_mj = round((reading.energy_joules_total - old) * 1000)
+        limit_watts = reading.power_limit_watts or LIMIT_WATTS_UNKNOWN
+        span_ms = reading.end_ms - since_ms
+        if not 0 <= total_mj <= ENERGY_SLACK * limit_watts * span_ms:
+            return mean_mj
+        gap_ms = span_ms - length_ms
+        if gap_ms <= 0:
+            return total_mj
+        if mean_mj is None:
+            mean_mj = apportion(total_mj, [length_ms, gap_ms])[0]
+        mean_mj = min(mean_mj, total_mj)
+        posting.entries.extend(_energy_of_gap(line, since_ms, gap_ms, total_mj - mean_mj))
+        return mean_mj
+
+    def _lengthen_spells(
+        self, line: Timeline, verdict: Verdict, span: tuple[int, int], posting: Posting
+    ) -> dict[Holder | None, int]:
+        """Grow the spells of the holders; give the moment from which each one's time is idle."""
+        idle_from: dict[Holder | None, int] = {}
+        if verdict.state is not State.HELD_GAP:
+            return idle_from
+        for hold in verdict.holds:
+            holder = hold.holder
+            patience_ms = self._settings.patience_ms(holder.workload)
+            spell = line.spells.get(holder) or Spell(
+                uuid=line.uuid, holder=holder, start_ms=span[0], end_ms=span[0]
+            )
+            idle_from[holder] = span[0] + spell.until_idle_ms(patience_ms)
+            line.spells[holder] = spell.lengthened(*span, patience_ms)
+            posting.spells.append(line.spells[holder])
+        return idle_from
+
+
+def _end_spell(line: Timeline, holder: Holder, posting: Posting) -> None:
+    posting.spells.append(replace(line.spells.pop(holder), unknown_ms=0, ended=True))
+
+
+def _energy_of_gap(line: Timeline, start_ms: int, length_ms: int, energy_mj: int) -> Iterator[Entry]:
+    """Energy of unknown time whose milliseconds are entered already, by the hours it took."""
+    hours = _hours(start_ms, start_ms + length_ms)
+    lengths = [end_ms - start_ms for start_ms, end_ms in hours]
+    for (piece_ms, _), part_ms, part_mj in zip(hours, lengths, apportion(energy_mj, lengths), strict=True):
+        yield Entry(line.uuid, line.node, State.UNKNOWN, None, piece_ms, 0, 0, 0, part_mj, part_ms)
+
+
+def _split(
+    line: Timeline,
+    verdict: Verdict,
+    span: tuple[int, int],
+    idle_from: Mapping[Holder | None, int],
+    amounts: tuple[int | None, int | None],
+) -> Iterator[Entry]:
+    """Cut an interval at hours and at the ends of patience, and share each piece among the holders.
+
+    `amounts` are the interval's busy microseconds and millijoules, None where they are not known.
+    """
+    holders: Sequence[Holder | None] = [hold.holder for hold in verdict.holds] or [None]
+    weights = _weights(verdict.holds) if verdict.holds else [1]
+    marks = {edge for piece in _hours(*span) for edge in piece}
+    marks.update(edge for edge in idle_from.values() if span[0] < edge < span[1])
+    pieces = list(pairwise(sorted(marks)))
+    lengths = [end_ms - start_ms for start_ms, end_ms in pieces]
+    busy, energy = (None if amount is None else apportion(amount, lengths) for amount in amounts)
+    for number, (start_ms, _) in enumerate(pieces):
+        elapsed = apportion(lengths[number], weights)
+        busy_us = apportion(busy[number], weights) if busy else [0] * len(weights)
+        energy_mj = apportion(energy[number], weights) if energy else [0] * len(weights)
+        for part, holder in enumerate(holders):
+            idle = holder in idle_from and start_ms >= idle_from[holder]
+            yield Entry(
+                line.uuid,
+                line.node,
+                State.HELD_IDLE if idle else verdict.state,
+                holder,
+                start_ms,
+                elapsed[part],
+                busy_us[part],
+                elapsed[part] if busy else 0,
+                energy_mj[part],
+                elapsed[part] if energy else 0,
+            )
