@@ -29,6 +29,7 @@ class Books:
         self.readings_dropped = 0
         self._boot_id = boot_id
         self._opened: list[Key] = []
+        self._behind: set[str] = set()
         self._ends: dict[str, int] = {}
         for line in memory.timelines.values():
             self._ends[line.node] = max(line.until_ms, self._ends.get(line.node, 0))
@@ -79,8 +80,8 @@ class Books:
         and one that the driver no longer enumerates is missing, and so down.
         """
         posting = self.enroll(tick.gpus or (), tick.node, tick.start_ms)
-        if tick.start_ms < self._ends.get(tick.node, 0) and complete:
-            events = (*events, self._stepped_back(tick))
+        if complete:
+            events = (*events, *self._entered_already(tick))
         self._ends[tick.node] = max(tick.end_ms, self._ends.get(tick.node, 0))
         if complete:
             tick = self._with_missing(tick)
@@ -91,14 +92,20 @@ class Books:
         self._record(tick, posting, events)
         return posting
 
-    def _stepped_back(self, tick: Tick) -> Event:
-        behind = (self._ends[tick.node] - tick.start_ms) / 1000
-        return Event(
-            at_ms=tick.end_ms,
-            node=tick.node,
-            kind="clock_stepped_back",
-            text=f"the clock was set back: {behind:.3f} s are accounted for and are not counted again",
+    def _entered_already(self, tick: Tick) -> tuple[Event, ...]:
+        """Tell, once, that ticks begin to come for time that is accounted for."""
+        behind_ms = self._ends.get(tick.node, 0) - tick.start_ms
+        if behind_ms <= 0:
+            self._behind.discard(tick.node)
+            return ()
+        if tick.node in self._behind:
+            return ()
+        self._behind.add(tick.node)
+        text = (
+            f"{behind_ms / 1000:.3f} s are accounted for already and are not counted again: "
+            "the clock was set back, or the driver answered late"
         )
+        return (Event(at_ms=tick.end_ms, node=tick.node, kind="time_already_entered", text=text),)
 
     def _with_missing(self, tick: Tick) -> Tick:
         if tick.gpus is None:

@@ -56,7 +56,15 @@ THROTTLE_FIELDS = {
     "hw_thermal": 270,
     "power_brake": 271,
 }
-_FIELDS = (FIELD_ENERGY, FIELD_MEMORY_TEMPERATURE, FIELD_POWER_LIMIT, *THROTTLE_FIELDS.values())
+FIELD_THERMAL = 75
+"""All thermal reasons together: what drivers before 575 have instead of 269 and 270."""
+_FIELDS = (
+    FIELD_ENERGY,
+    FIELD_MEMORY_TEMPERATURE,
+    FIELD_POWER_LIMIT,
+    FIELD_THERMAL,
+    *THROTTLE_FIELDS.values(),
+)
 _READERS = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",

@@ -6,13 +6,14 @@ was rolled back, since rows that gave them may be gone.
 
 import sqlite3
 from collections.abc import Iterable, Mapping
+from operator import attrgetter
 
 from agent.accounts import Account, Key
 from agent.spells import Spell
 from agent.tally import HOUR_MS, Entry, Timeline
 from agent.tick import QUANTITIES, Event, Gpu, Holder, Reading, Tick
 
-_READING = f"""INSERT OR REPLACE INTO reading
+_READING = f"""INSERT INTO reading
     (tick_id, gpu_id, start_ms, end_ms, condition, {", ".join(QUANTITIES)})
     VALUES (?, ?, ?, ?, ?{", ?" * len(QUANTITIES)})"""
 _TICK = """INSERT INTO tick (node_id, start_ms, end_ms, late_seconds, driver_calls, driver_seconds)
@@ -24,7 +25,7 @@ _HOUR = """INSERT INTO account_hour VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET elapsed_ms = elapsed_ms + excluded.elapsed_ms,
     busy_us = busy_us + excluded.busy_us, busy_seen_ms = busy_seen_ms + excluded.busy_seen_ms,
     energy_mj = energy_mj + excluded.energy_mj, energy_seen_ms = energy_seen_ms + excluded.energy_seen_ms"""
-_QUANTITIES = tuple(QUANTITIES)
+_quantities_of = attrgetter(*QUANTITIES)
 
 Hours = dict[tuple[int, int, int, str, int], list[int]]
 """Sums by (hour_ms, GPU, node, state, owner), in the order of Entry's amounts."""
@@ -74,7 +75,7 @@ class Scribe:
             reading.start_ms,
             reading.end_ms,
             reading.condition.value,
-            *[getattr(reading, name) for name in _QUANTITIES],
+            *_quantities_of(reading),
         )
 
     def entries(self, tick_id: int, entries: Iterable[Entry], hours: Hours) -> None:

@@ -31,12 +31,13 @@ class Spell:
         """Grow by an interval that was seen without activity."""
         length_ms = end_ms - start_ms
         beyond_ms = max(0, length_ms - self.until_idle_ms(patience_ms))
-        return replace(
-            self,
+        return Spell(
+            uuid=self.uuid,
+            holder=self.holder,
+            start_ms=self.start_ms,
             end_ms=end_ms,
             seen_ms=self.seen_ms + length_ms,
             beyond_ms=self.beyond_ms + beyond_ms,
-            unknown_ms=0,
         )
 
     def unseen(self, length_ms: int) -> "Spell":

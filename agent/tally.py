@@ -74,6 +74,8 @@ def apportion(total: int, weights: Sequence[int]) -> list[int]:
 
 
 def _hours(start_ms: int, end_ms: int) -> list[tuple[int, int]]:
+    if end_ms <= (start_ms // HOUR_MS + 1) * HOUR_MS:
+        return [(start_ms, end_ms)]
     marks = [start_ms, *range((start_ms // HOUR_MS + 1) * HOUR_MS, end_ms, HOUR_MS), end_ms]
     return list(pairwise(marks))
 
@@ -232,26 +234,57 @@ def _split(
     """
     holders: Sequence[Holder | None] = [hold.holder for hold in verdict.holds] or [None]
     weights = _weights(verdict.holds) if verdict.holds else [1]
+    start_ms, end_ms = span
+    if len(holders) == 1 and end_ms <= (start_ms // HOUR_MS + 1) * HOUR_MS:
+        idle_ms = idle_from.get(holders[0], end_ms)
+        if not start_ms < idle_ms < end_ms:  # nothing to cut, as nearly always
+            state = State.HELD_IDLE if idle_ms <= start_ms else verdict.state
+            yield _whole(line, state, holders[0], span, amounts)
+            return
     marks = {edge for piece in _hours(*span) for edge in piece}
-    marks.update(edge for edge in idle_from.values() if span[0] < edge < span[1])
+    marks.update(edge for edge in idle_from.values() if start_ms < edge < end_ms)
     pieces = list(pairwise(sorted(marks)))
     lengths = [end_ms - start_ms for start_ms, end_ms in pieces]
     busy, energy = (None if amount is None else apportion(amount, lengths) for amount in amounts)
-    for number, (start_ms, _) in enumerate(pieces):
+    for number, (piece_ms, _) in enumerate(pieces):
         elapsed = apportion(lengths[number], weights)
         busy_us = apportion(busy[number], weights) if busy else [0] * len(weights)
         energy_mj = apportion(energy[number], weights) if energy else [0] * len(weights)
         for part, holder in enumerate(holders):
-            idle = holder in idle_from and start_ms >= idle_from[holder]
+            idle = holder in idle_from and piece_ms >= idle_from[holder]
             yield Entry(
                 line.uuid,
                 line.node,
                 State.HELD_IDLE if idle else verdict.state,
                 holder,
-                start_ms,
+                piece_ms,
                 elapsed[part],
                 busy_us[part],
                 elapsed[part] if busy else 0,
                 energy_mj[part],
                 elapsed[part] if energy else 0,
             )
+
+
+def _whole(
+    line: Timeline,
+    state: State,
+    holder: Holder | None,
+    span: tuple[int, int],
+    amounts: tuple[int | None, int | None],
+) -> Entry:
+    start_ms, end_ms = span
+    busy_us, energy_mj = amounts
+    elapsed_ms = end_ms - start_ms
+    return Entry(
+        line.uuid,
+        line.node,
+        state,
+        holder,
+        start_ms,
+        elapsed_ms,
+        busy_us or 0,
+        0 if busy_us is None else elapsed_ms,
+        energy_mj or 0,
+        0 if energy_mj is None else elapsed_ms,
+    )

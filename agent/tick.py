@@ -87,6 +87,9 @@ class Holder:
     user: str = ""
     workload: Workload = Workload.BATCH
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
 
 class Hold(NamedTuple):
     """A holder and its share of the GPU, or None where the share is not known."""
@@ -265,7 +268,8 @@ def reading_of(
 
     Raises KeyError for a name that is not a quantity.
     """
-    if not values.keys() <= _BLANK.keys():
+    quantities = {**_BLANK, **values}
+    if len(quantities) > len(_BLANK):
         raise KeyError(", ".join(sorted(values.keys() - _BLANK.keys())))
     return Reading(
         uuid=uuid,
@@ -273,7 +277,7 @@ def reading_of(
         end_ms=end_ms,
         condition=condition,
         processes=processes,
-        **{**_BLANK, **values},
+        **quantities,
     )
 
 

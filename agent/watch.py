@@ -7,6 +7,7 @@ from agent.nvml import (
     FIELD_ENERGY,
     FIELD_MEMORY_TEMPERATURE,
     FIELD_POWER_LIMIT,
+    FIELD_THERMAL,
     THROTTLE_FIELDS,
     Device,
     Nvml,
@@ -156,6 +157,8 @@ class Watch:
 
     def _throttle(self, reason: str) -> Amount:
         ns = self._counters.get(THROTTLE_FIELDS[reason])
+        if ns is None and reason == "sw_thermal":
+            ns = self._counters.get(FIELD_THERMAL)
         return None if ns is None else ns / 1e9
 
     def reading(self, start_ms: int, end_ms: int) -> Reading:

@@ -1,0 +1,50 @@
+# Everything a developer runs. `make demo` and `make test` set themselves up.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test slow bench check format golden docs clean
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "gputally needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+demo: $(READY) ## a simulated node: a week of history, then live
+	@$(BIN)/gputally demo
+
+test: $(READY) ## all tests but the slow ones
+	$(BIN)/python -m pytest
+
+slow: $(READY) ## long property and kill runs
+	$(BIN)/python -m pytest -m slow
+
+bench: $(READY) ## figures: speed, memory, processor time
+	$(BIN)/python -m bench
+
+check: $(READY) ## format, lint, types, layers, tests: what CI runs
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(MAKE) test
+
+format: $(READY) ## format and sort
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+golden: $(READY) ## write the golden files anew; look at the difference before you commit it
+	GOLDEN=write $(BIN)/python -m pytest -q -k golden
+
+docs: $(READY) ## write docs/metrics.md anew
+	$(BIN)/gputally metrics --markdown > docs/metrics.md
+
+clean: ## remove what make made
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,57 @@
+"""What a node shows of its latest interval: made once per tick, read by pages and by nobody else."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.accounts import Account, Key
+from agent.tally import Entry
+from agent.tick import Gpu, Holder, Reading, State, Tick
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Health:
+    """What the agent knows of itself; counters since it started, except where the journal keeps them."""
+
+    ticks: int = 0
+    blind_ticks: int = 0
+    late_seconds: float = 0.0
+    driver_calls: int = 0
+    driver_seconds: float = 0.0
+    tick_cpu_seconds: float = 0.0
+    probe_restarts: int = 0
+    refused: Mapping[tuple[str, str], int]
+    journal_bytes: int = 0
+    journal_ticks_dropped: int = 0
+    journal_pending: int = 0
+    journal_failures: int = 0
+    absent: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """The latest interval of a node, with all that its page needs."""
+
+    tick: Tick
+    interval_seconds: float
+    gpus: Mapping[str, Gpu]
+    readings: Mapping[str, Reading]
+    states: Mapping[str, State]
+    holders: Mapping[str, tuple[Holder, ...]]
+    accounts: Sequence[tuple[Key, Account]]
+    health: Health
+
+
+def states_of(entries: Sequence[Entry]) -> tuple[dict[str, State], dict[str, tuple[Holder, ...]]]:
+    """Give each GPU's latest state in some entries, and who held it then."""
+    latest: dict[str, int] = {}
+    for entry in entries:
+        if entry.elapsed_ms:
+            latest[entry.uuid] = max(entry.start_ms, latest.get(entry.uuid, 0))
+    now = [entry for entry in entries if entry.elapsed_ms and entry.start_ms == latest[entry.uuid]]
+    states: dict[str, State] = {}
+    holders: dict[str, tuple[Holder, ...]] = {}
+    for entry in sorted(now, key=lambda entry: entry.elapsed_ms):
+        states[entry.uuid] = entry.state
+        if entry.holder:
+            holders[entry.uuid] = (entry.holder, *holders.get(entry.uuid, ()))
+    return states, holders

@@ -1,0 +1,73 @@
+"""Every metric that leaves a node: name, kind, help, labels. The page and docs/metrics.md derive from it.
+
+The quantities come from agent.tick.QUANTITIES; what is listed here besides are accounts, states, identity
+and what the agent knows of itself.
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from agent.tick import QUANTITIES
+
+GPU_LABELS = ("node", "gpu", "uuid", "model")
+"""Labels of every GPU series, before the static ones of the settings."""
+
+
+class Family(NamedTuple):
+    """One metric with all its series."""
+
+    kind: str
+    help: str
+    labels: tuple[str, ...] = ()
+
+
+def _gpu(kind: str, text: str, *labels: str) -> Family:
+    return Family(kind, text, (*GPU_LABELS, *labels))
+
+
+def _quantities() -> dict[str, Family]:
+    found: dict[str, Family] = {}
+    for name, metric in QUANTITIES.items():
+        labels = (metric.label[0],) if metric.label else ()
+        found.setdefault(f"gpu_{metric.family or name}", _gpu(metric.kind, metric.help, *labels))
+    return found
+
+
+_OURS = {
+    "gpu_info": _gpu(
+        "gauge", "Identity of the device", "serial", "board_part", "vbios", "driver", "cuda", "pci_bus"
+    ),
+    "gpu_holder_info": _gpu("gauge", "Who holds the GPU now", "owner", "holder", "kind", "user"),
+    "gpu_up": _gpu("gauge", "Whether the GPU answers"),
+    "gpu_state": _gpu("gauge", "Whether the GPU is in this state; exactly one is 1", "state"),
+    "gpu_tally_seconds_total": _gpu(
+        "counter", "Time by state and owner; the states sum to all time", "state", "owner"
+    ),
+    "gpu_tally_joules_total": _gpu("counter", "Energy by state and owner", "state", "owner"),
+    "gpu_tally_busy_seconds_total": _gpu("counter", "Busy time by owner", "owner"),
+    "gputally_info": Family("gauge", "The agent's version", ("version",)),
+    "gputally_interval_seconds": Family("gauge", "Length of an interval"),
+    "gputally_tick_end_timestamp_seconds": Family("gauge", "End of the latest interval"),
+    "gputally_probe_up": Family("gauge", "Whether the GPUs are being read"),
+    "gputally_tick_late_seconds": Family("gauge", "How late the latest interval was closed"),
+    "gputally_tick_cpu_seconds": Family(
+        "gauge", "Processor time of the agent for the tick before the latest"
+    ),
+    "gputally_journal_bytes": Family("gauge", "Bytes in use in the journal"),
+    "gputally_journal_pending_ticks": Family("gauge", "Ticks that wait to be written"),
+    "gputally_ticks_total": Family("counter", "Intervals entered"),
+    "gputally_blind_ticks_total": Family("counter", "Intervals in which no GPU could be read"),
+    "gputally_driver_calls_total": Family("counter", "Calls of NVML"),
+    "gputally_driver_seconds_total": Family("counter", "Time spent in calls of NVML"),
+    "gputally_probe_restarts_total": Family("counter", "Probes that ended"),
+    "gputally_journal_ticks_dropped_total": Family(
+        "counter", "Old ticks dropped to keep the journal within bounds"
+    ),
+    "gputally_journal_failures_total": Family("counter", "Commits that failed"),
+    "gputally_refused_values_total": Family(
+        "counter", "Values that could not be had", ("quantity", "reason")
+    ),
+}
+
+FAMILIES: Mapping[str, Family] = {**_quantities(), **_OURS}
+"""By metric name, in the order of the page."""

@@ -1,0 +1,153 @@
+"""The metrics page of a node: a view in, bytes out, in the format that the scraper asks for.
+
+Samples carry no timestamps, so a series that ends goes stale at once. A page is rendered once per view and
+format and served from memory; no scrape touches the driver or the journal.
+"""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
+
+from agent.tick import QUANTITIES, Condition, State
+from agent.view import View
+from exporters.catalogue import FAMILIES, GPU_LABELS
+
+STALE_INTERVALS = 3
+"""After so many intervals without a tick, GPU series leave the page."""
+
+_Made = CounterMetricFamily | GaugeMetricFamily
+_Sample = tuple[str, tuple[str, ...], float]
+
+
+class Page(Collector):
+    """All families of a view; `labels` are the static labels of the settings, added to every GPU series."""
+
+    def __init__(self, view: View | None, labels: Mapping[str, str], version: str) -> None:
+        self._view = view
+        self._static = labels
+        self._version = version
+
+    def collect(self) -> Iterator[Metric]:
+        """Give the families that have samples, in the order of the catalogue."""
+        made: dict[str, _Made] = {}
+        for name, labels, value in self._samples():
+            if name not in made:
+                made[name] = self._family(name)
+            made[name].add_metric(labels, value)
+        yield from (made[name] for name in FAMILIES if name in made)
+
+    def _family(self, name: str) -> _Made:
+        family = FAMILIES[name]
+        labels: Sequence[str] = family.labels
+        if family.labels[:1] == GPU_LABELS[:1]:
+            labels = (*GPU_LABELS, *self._static, *family.labels[len(GPU_LABELS) :])
+        if family.kind == "counter":
+            return CounterMetricFamily(name, family.help, labels=labels)
+        return GaugeMetricFamily(name, family.help, labels=labels)
+
+    def _samples(self) -> Iterator[_Sample]:
+        yield "gputally_info", (self._version,), 1
+        view = self._view
+        if view is None:
+            return
+        gpus = {
+            uuid: (view.tick.node, str(gpu.index), uuid, gpu.model, *self._static.values())
+            for uuid, gpu in view.gpus.items()
+        }
+        for uuid, labels in gpus.items():
+            yield from _of_gpu(view, uuid, labels)
+        yield from _accounts(view, gpus)
+        yield from _health(view)
+
+
+def _of_gpu(view: View, uuid: str, labels: tuple[str, ...]) -> Iterator[_Sample]:
+    reading, gpu, now = view.readings.get(uuid), view.gpus[uuid], view.states.get(uuid, State.UNKNOWN)
+    if reading is not None:
+        for name, metric in QUANTITIES.items():
+            value = getattr(reading, name)
+            if value is not None:
+                more = (metric.label[1],) if metric.label else ()
+                yield f"gpu_{metric.family or name}", (*labels, *more), value
+        yield "gpu_up", labels, int(reading.condition is Condition.OK)
+    facts = (gpu.serial, gpu.board_part, gpu.vbios, gpu.driver, gpu.cuda, gpu.pci_bus)
+    yield "gpu_info", (*labels, *facts), 1
+    for one in view.holders.get(uuid, ()):
+        yield "gpu_holder_info", (*labels, one.owner, one.name, one.kind, one.user), 1
+    for state in State:
+        yield "gpu_state", (*labels, state.value), int(state is now)
+
+
+def _accounts(view: View, gpus: Mapping[str, tuple[str, ...]]) -> Iterator[_Sample]:
+    busy_us: dict[tuple[str, str], int] = {}
+    for key, account in view.accounts:
+        if key.node != view.tick.node or key.uuid not in gpus:
+            continue
+        labels = (*gpus[key.uuid], key.state.value, key.owner)
+        yield "gpu_tally_seconds_total", labels, account.elapsed_ms / 1000
+        yield "gpu_tally_joules_total", labels, account.energy_mj / 1000
+        busy_us[key.uuid, key.owner] = busy_us.get((key.uuid, key.owner), 0) + account.busy_us
+    for (uuid, owner), total_us in busy_us.items():
+        yield "gpu_tally_busy_seconds_total", (*gpus[uuid], owner), total_us / 1e6
+
+
+def _health(view: View) -> Iterator[_Sample]:
+    health = view.health
+    figures: Mapping[str, float] = {
+        "interval_seconds": view.interval_seconds,
+        "tick_end_timestamp_seconds": view.tick.end_ms / 1000,
+        "probe_up": not health.absent,
+        "tick_late_seconds": health.late_seconds,
+        "tick_cpu_seconds": health.tick_cpu_seconds,
+        "journal_bytes": health.journal_bytes,
+        "journal_pending_ticks": health.journal_pending,
+        "ticks_total": health.ticks,
+        "blind_ticks_total": health.blind_ticks,
+        "driver_calls_total": health.driver_calls,
+        "driver_seconds_total": health.driver_seconds,
+        "probe_restarts_total": health.probe_restarts,
+        "journal_ticks_dropped_total": health.journal_ticks_dropped,
+        "journal_failures_total": health.journal_failures,
+    }
+    for name, value in figures.items():
+        yield f"gputally_{name}", (), value
+    for (quantity, reason), times in health.refused.items():
+        yield "gputally_refused_values_total", (quantity, reason), times
+
+
+class Pages:
+    """Keeps the latest view and its rendered pages; safe to use from several threads."""
+
+    def __init__(self, labels: Mapping[str, str], version: str, now_seconds: Callable[[], float]) -> None:
+        self._labels = labels
+        self._version = version
+        self._now_seconds = now_seconds
+        self._lock = threading.Lock()
+        self._view: View | None = None
+        self._published_at = 0.0
+        self._rendered: dict[str, bytes] = {}
+
+    def publish(self, view: View) -> None:
+        """Take the view of a new interval; pages of the one before are forgotten."""
+        with self._lock:
+            self._view, self._rendered = view, {}
+            self._published_at = self._now_seconds()
+
+    def fresh(self) -> View | None:
+        """Give the latest view unless it is stale."""
+        view = self._view
+        if view is None or self._now_seconds() - self._published_at > STALE_INTERVALS * view.interval_seconds:
+            return None
+        return view
+
+    def metrics(self, accept: str) -> tuple[bytes, str]:
+        """Give the page and its content type for an Accept header."""
+        encode, content_type = choose_encoder(accept)
+        with self._lock:
+            view = self.fresh()
+            kind = content_type if view else f"stale {content_type}"
+            if kind not in self._rendered:
+                self._rendered[kind] = encode(Page(view, self._labels, self._version))
+            return self._rendered[kind], content_type

@@ -1,0 +1,30 @@
+"""Bulk work on a journal: replay and back-fill, in virtual time, as fast as it goes."""
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from agent.books import Books
+from agent.clock import SystemClock
+from agent.journal import Journal
+from agent.node import boot_id
+from gputally.settings import Settings
+
+
+@contextlib.contextmanager
+def bulk_books(path: Path, settings: Settings) -> Iterator[Books]:
+    """Open a journal for bulk writing: synced by the operating system, garbage collected rarely.
+
+    Raises JournalError.
+    """
+    now_ms = SystemClock(lambda _: True).wall_ms()
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 100)
+    journal = Journal(path, replace(settings.journal, sync="normal"), now_ms)
+    try:
+        yield Books(journal, settings.states, boot_id=boot_id())
+    finally:
+        journal.close()
+        gc.set_threshold(*before)

@@ -1,0 +1,75 @@
+"""Subcommands and how errors end them: one sentence on standard error, never a traceback.
+
+Exit codes: 0 fine, 1 a command could not do its work, 2 wrong use, settings or input.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+
+from agent.errors import GputallyError, ReplayError, SettingsError
+from gputally.version import own_version
+
+COMMANDS = {
+    "run": "watch the GPUs of this node and keep the accounts",
+    "demo": "show it all on a simulated node: a week of history, then live",
+    "replay": "turn recorded history (CSV, nvidia-smi logs) into a journal",
+    "status": "what every GPU does now, and who holds it",
+    "report": "where the GPU-hours went, by state, owner and GPU",
+    "metrics": "the catalogue of all metrics",
+}
+"""Each is a module of this package with `arguments(parser)` and `execute(options) -> exit code`."""
+
+EPILOG = """\
+try it without a GPU:   gputally demo
+watch this node:        gputally run
+then, beside it:        gputally status
+                        gputally report --last 24h
+                        curl localhost:9740/metrics
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run one subcommand; give the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="gputally",
+        description="An exact account of every GPU-second of a node.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"gputally {own_version()}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    wanted = next((word for word in arguments if word in COMMANDS), None)
+    for name, text in COMMANDS.items():
+        subparser = subparsers.add_parser(
+            name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
+        )
+        if name == wanted:  # only what is run is loaded: the agent's footprint is a promise
+            module = import_module(f"gputally.{name}")
+            module.arguments(subparser)
+            subparser.set_defaults(execute=module.execute)
+    options = parser.parse_args(arguments)
+    return _guarded(options.execute, options)
+
+
+def _guarded(execute: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
+    try:
+        code = execute(options)
+        sys.stdout.flush()
+    except (SettingsError, ReplayError) as error:
+        return _say(error, 2)
+    except GputallyError as error:
+        return _say(error, 1)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return 0
+    except KeyboardInterrupt:
+        return 130
+    return code
+
+
+def _say(error: GputallyError, code: int) -> int:
+    print(f"gputally: {error}", file=sys.stderr)
+    return code

@@ -1,0 +1,92 @@
+"""`gputally demo`: a simulated node with a week of history, then live; nothing else needed."""
+
+import argparse
+import logging
+from pathlib import Path
+
+from agent.clock import SystemClock
+from agent.errors import SettingsError
+from agent.holders import ProcessHolders
+from agent.simulated.scenario import Simulation, parse_simulation
+from agent.tick import Tick, Workload
+from gputally.batch import bulk_books
+from gputally.progress import Progress
+from gputally.run import Live, asker, live_arguments, settings_of
+from gputally.settings import Settings, state_folder
+
+STEP_MS = 60_000
+COMMIT_TICKS = 1_000
+DAY_MS = 86_400_000
+LONGEST_DAYS = 400
+
+WHERE_TO_LOOK = """
+The week is in {journal}. Look at it, here or from another terminal:
+
+  {url:<44} what every GPU does now
+  curl {url}metrics
+  gputally status --journal {journal}
+  gputally report --journal {journal} --all
+
+Live now, one tick every {interval:g} s. Stop with Ctrl-C.
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--simulate",
+        metavar="MODELxN[:SCENARIO]",
+        default="h200x8:demo",
+        help="what to simulate (default: h200x8:demo)",
+    )
+    parser.add_argument("--days", type=float, default=7.0, help="of history to make (default: 7)")
+    live_arguments(parser)
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Make the history, then run live. Raises SettingsError, JournalError."""
+    if not 0 < options.days <= LONGEST_DAYS:
+        raise SettingsError(f"--days must lie between 0 and {LONGEST_DAYS}")
+    simulation = parse_simulation(options.simulate)
+    if options.journal is None:
+        options.journal = _own_journal(options.simulate)
+    settings = settings_of(options)
+    back_fill(simulation, settings, Path(settings.journal.path), round(options.days * DAY_MS))
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
+    with Live(settings, options.simulate, asker(simulation.people())) as live:
+        interval = settings.agent.interval_seconds
+        print(
+            WHERE_TO_LOOK.format(journal=settings.journal.path, url=live.url, interval=interval), flush=True
+        )
+        live.run(options.seconds)
+    return 0
+
+
+def _own_journal(simulation: str) -> Path:
+    """Give the path of a demo's journal: one per simulation, which the next demo continues."""
+    return state_folder() / "demo" / f"{simulation.replace(':', '-')}.db"
+
+
+def back_fill(simulation: Simulation, settings: Settings, path: Path, length_ms: int) -> None:
+    """Write history up to now, one tick a minute, from the integrals of the scenario itself.
+
+    What was there already is continued. The driver's interface is not in this path; all that follows it is.
+    """
+    clock, node = SystemClock(lambda _: True), settings.node.resolved()
+    holders = ProcessHolders(Workload(settings.states.default_workload), asker(simulation.people()))
+    gpus = tuple(simulation.gpu(index) for index in range(simulation.count))
+    now_ms = clock.wall_ms()
+    with bulk_books(path, settings) as books:
+        known = [line.until_ms for line in books.tally.timelines.values() if line.node == node]
+        start_ms = max((now_ms - length_ms) // STEP_MS * STEP_MS, *known, 0)
+        progress = Progress("history in virtual time", (now_ms - start_ms) // STEP_MS, "ticks")
+        ticks = 0
+        while start_ms < (now_ms := clock.wall_ms()):
+            end_ms = min((start_ms // STEP_MS + 1) * STEP_MS, now_ms)
+            readings = tuple(simulation.reading(index, start_ms, end_ms) for index in range(simulation.count))
+            tick = Tick(node=node, start_ms=start_ms, end_ms=end_ms, readings=readings, gpus=gpus)
+            books.post(tick, holders.holds(readings))
+            start_ms, ticks = end_ms, ticks + 1
+            if ticks % COMMIT_TICKS == 0 or now_ms - end_ms < STEP_MS:
+                books.commit(end_ms)
+                progress(ticks)

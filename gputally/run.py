@@ -1,0 +1,190 @@
+"""`gputally run`: the agent."""
+
+import argparse
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import psutil
+
+from agent.books import Books
+from agent.clock import SystemClock
+from agent.holders import Ask, Person, ProcessHolders, person_of, short_command
+from agent.journal import Journal
+from agent.node import Node, boot_id
+from agent.prober import Prober
+from agent.tick import Workload
+from exporters.page import Pages
+from exporters.web import Web
+from gputally.settings import Settings, default_journal, load
+from gputally.version import own_version
+
+log = logging.getLogger("gputally")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument(
+        "--simulate",
+        metavar="MODELxN[:SCENARIO]",
+        default="",
+        help="simulate the driver, e.g. h200x8, t4x2:bursty; a wrong one lists the choices",
+    )
+    live_arguments(parser)
+
+
+def live_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what a running node needs to know."""
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="default: /etc/gputally/gputally.toml")
+    parser.add_argument(
+        "--journal", type=Path, metavar="FILE", help="where the accounts are kept; made when missing"
+    )
+    parser.add_argument(
+        "--interval", type=float, metavar="SECONDS", help="what one tick covers (default: 10)"
+    )
+    parser.add_argument("--listen", metavar="ADDRESS", help="address of the pages (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, help="port of the pages (default: 9740; 0 takes a free one)")
+    parser.add_argument(
+        "--for", dest="seconds", type=float, metavar="SECONDS", help="stop after so long; default: never"
+    )
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """Read the settings and let the command line override them. Raises SettingsError."""
+    settings = load(options.settings, os.environ)
+    if options.interval is not None:
+        poll = min(settings.agent.poll_seconds, options.interval)
+        agent = replace(settings.agent, interval_seconds=options.interval, poll_seconds=poll)
+        settings = replace(settings, agent=agent)
+    web = {key: getattr(options, key) for key in ("listen", "port") if getattr(options, key) is not None}
+    path = options.journal or settings.journal.path or default_journal()
+    return replace(
+        settings,
+        web=replace(settings.web, **web),
+        journal=replace(settings.journal, path=str(path)),
+    )
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Run the agent until a signal, or as long as told."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    settings = settings_of(options)
+    ask = people_of(options.simulate) if options.simulate else person_of
+    with Live(settings, options.simulate, ask) as live:
+        live.run(options.seconds)
+    return 0
+
+
+def people_of(simulation: str) -> Ask:
+    """Answer for the processes of a simulation, which the host does not know. Raises SettingsError."""
+    from agent.simulated.scenario import parse_simulation  # noqa: PLC0415  a real node never loads it
+
+    return asker(parse_simulation(simulation).people())
+
+
+def asker(people: Mapping[int, tuple[str, str]]) -> Ask:
+    """Answer for processes from a list of users and commands by pid."""
+    return lambda pid: (
+        Person(people[pid][0], short_command(people[pid][1].split())) if pid in people else None
+    )
+
+
+@dataclass(slots=True)
+class _Stop:
+    """Wakes the loop when a signal asks it to end."""
+
+    reader: int
+    writer: int
+    asked: bool = False
+
+    def ask(self, *_: object) -> None:
+        self.asked = True
+        with contextlib.suppress(OSError):
+            os.write(self.writer, b".")
+
+
+@contextlib.contextmanager
+def _signals() -> Iterator[_Stop]:
+    stop = _Stop(*os.pipe())
+    os.set_blocking(stop.writer, False)
+    before = {number: signal.signal(number, stop.ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        os.close(stop.reader)
+        os.close(stop.writer)
+
+
+class Live:
+    """A running node: opened in order, closed in reverse, whatever happens."""
+
+    def __init__(self, settings: Settings, simulation: str, ask: Ask) -> None:
+        self._settings = settings
+        self._simulation = simulation
+        self._ask = ask
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Bind the port and open the journal. Raises SettingsError, JournalError."""
+        with contextlib.ExitStack() as stack:
+            settings, version = self._settings, own_version()
+            pages = Pages(settings.node.labels, version, time.monotonic)
+            self._web = Web(settings.web, pages, version)
+            stack.callback(self._web.stop)
+            clock = SystemClock(lambda _: True)
+            journal = Journal(Path(settings.journal.path), settings.journal, clock.wall_ms())
+            stack.callback(journal.close)
+            self._stop = stack.enter_context(_signals())
+            node = settings.node.resolved()
+            prober = Prober(settings.agent, node, self._simulation, self._stop.reader)
+            stack.callback(prober.close)
+            self._node = Node(
+                name=node,
+                frames=prober,
+                books=Books(journal, settings.states, boot_id=boot_id()),
+                holders=ProcessHolders(Workload(settings.states.default_workload), self._ask),
+                clock=clock,
+                cadence=settings.agent,
+                publish=pages.publish,
+                drain_file=settings.states.drain_file,
+            )
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of everything."""
+        self._stack.close()
+
+    @property
+    def url(self) -> str:
+        """Where the node's page is."""
+        host = self._settings.web.listen
+        return f"http://{f'[{host}]' if ':' in host else host}:{self._web.port}/"
+
+    def run(self, seconds: float | None = None) -> None:
+        """Watch until a signal comes or the time is over."""
+        self._node.begin(round(psutil.boot_time() * 1000))
+        self._web.start()
+        log.info(
+            "gputally %s watches node %s every %g s into %s; pages at %s",
+            own_version(),
+            self._settings.node.resolved(),
+            self._settings.agent.interval_seconds,
+            self._settings.journal.path,
+            self.url,
+        )
+        until = None if seconds is None else time.monotonic() + seconds
+        while not self._stop.asked:
+            left = 3600.0 if until is None else until - time.monotonic()
+            if left <= 0:
+                break
+            self._node.step(left)
+        log.info("gputally ends")

@@ -1,0 +1,204 @@
+"""The settings as a whole: defaults, then a TOML file, then environment variables.
+
+Each package keeps its own struct; here they get their sections. An unknown section or key is an error that
+names the known ones. GPUTALLY_WEB_PORT=9800 sets `port` of `[web]`.
+"""
+
+import os
+import socket
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from agent.cadence import SamplerSettings
+from agent.errors import SettingsError
+from agent.journal import JournalSettings
+from agent.states import StateSettings
+from exporters.web import WebSettings
+
+SYSTEM_FILE = Path("/etc/gputally/gputally.toml")
+PREFIX = "GPUTALLY_"
+FILE_VARIABLE = "GPUTALLY_SETTINGS"
+_RESERVED = {
+    "node",
+    "gpu",
+    "uuid",
+    "model",
+    "state",
+    "owner",
+    "reason",
+    "slice",
+    "profile",
+    "instance",
+    "job",
+}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeSettings:
+    """Who this node is. `labels` are put on every GPU series, e.g. cluster, pool, rack."""
+
+    name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse labels that Prometheus would not take or that we need."""
+        for key, value in self.labels.items():
+            if not isinstance(value, str):
+                raise SettingsError(f"[node] labels.{key} must be text in quotes")
+            if not key.isidentifier() or not key.isascii() or key.startswith("__") or key in _RESERVED:
+                raise SettingsError(
+                    f"[node] labels.{key}: choose a name of letters, digits and _ that is not ours"
+                )
+
+    def resolved(self) -> str:
+        """Give the node's name: the one set, else the host's."""
+        return self.name or socket.gethostname()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSettings:
+    """What a report needs besides the journal; without a price it shows no money."""
+
+    price_per_gpu_hour: float = 0.0
+    timezone: str = "UTC"
+
+    def __post_init__(self) -> None:
+        """Refuse values that cannot be meant."""
+        if not 0 <= self.price_per_gpu_hour < 1e6:  # noqa: PLR2004
+            raise SettingsError("[report] price_per_gpu_hour must not be negative")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All sections."""
+
+    node: NodeSettings = field(default_factory=NodeSettings)
+    agent: SamplerSettings = field(default_factory=SamplerSettings)
+    states: StateSettings = field(default_factory=StateSettings)
+    journal: JournalSettings = field(default_factory=JournalSettings)
+    web: WebSettings = field(default_factory=WebSettings)
+    report: ReportSettings = field(default_factory=ReportSettings)
+
+
+def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
+    """Read the settings. Without a path: GPUTALLY_SETTINGS, else /etc/gputally/gputally.toml if it exists.
+
+    Raises SettingsError that names the file or variable, the key, and the choices.
+    """
+    if path is None and environment.get(FILE_VARIABLE):
+        path = Path(environment[FILE_VARIABLE])
+    if path is None and SYSTEM_FILE.exists():
+        path = SYSTEM_FILE
+    tables = _read(path) if path else {}
+    hints = get_type_hints(Settings)
+    _know(str(path), "section", tables, hints)
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            raise SettingsError(f"{path}: {name} must be a section: write [{name}]")
+    overrides = _overrides(environment, hints)
+    return Settings(
+        **{
+            name: _section(kind, name, tables.get(name, {}), overrides[name], path)
+            for name, kind in hints.items()
+        }
+    )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"cannot read the settings {path}: {getattr(error, 'strerror', error)}"
+        ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path} is no TOML: {error}") from error
+
+
+def _know(where: str, what: str, given: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    for name in given:
+        if name not in known:
+            raise SettingsError(f"{where}: unknown {what} {name!r}; known are {', '.join(known)}")
+
+
+def _overrides(environment: Mapping[str, str], sections: Mapping[str, Any]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {name: {} for name in sections}
+    for variable, text in environment.items():
+        if not variable.startswith(PREFIX) or variable == FILE_VARIABLE:
+            continue
+        section, _, key = variable.removeprefix(PREFIX).lower().partition("_")
+        if section not in sections:
+            choices = ", ".join(f"{PREFIX}{name.upper()}_…" for name in sections)
+            raise SettingsError(f"environment variable {variable} is unknown; known are {choices}")
+        found[section][key] = text
+    return found
+
+
+def _section(
+    kind: type[T], name: str, table: Mapping[str, Any], texts: Mapping[str, str], path: Path | None
+) -> T:
+    hints = get_type_hints(kind)
+    _know(f"{path}: [{name}]", "key", table, hints)
+    _know(f"environment variable for [{name}]", "key", texts, hints)
+    values = {key: _typed(value, hints[key], f"{path}: [{name}] {key}") for key, value in table.items()}
+    for key, text in texts.items():
+        values[key] = _parsed(text, hints[key], f"{PREFIX}{name.upper()}_{key.upper()}")
+    try:
+        return kind(**values)
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}" if path and table else str(error)) from error
+
+
+def _typed(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401  whatever TOML held
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint == tuple[str, ...] and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    if hint == Mapping[str, str] and isinstance(value, dict):
+        return value
+    if isinstance(hint, type) and isinstance(value, hint) and not isinstance(value, bool):
+        return value
+    raise SettingsError(f"{where} must be {_said(hint)}, not {value!r}")
+
+
+def _parsed(text: str, hint: Any, where: str) -> Any:  # noqa: ANN401
+    try:
+        if hint in (int, float):
+            return hint(text)
+    except ValueError:
+        raise SettingsError(f"{where} must be {_said(hint)}, not {text!r}") from None
+    if hint == tuple[str, ...]:
+        return tuple(part for part in text.split(",") if part)
+    if hint == Mapping[str, str]:
+        pairs = [part.partition("=") for part in text.split(",") if part]
+        return {key: value for key, _, value in pairs}
+    return text
+
+
+def _said(hint: Any) -> str:  # noqa: ANN401
+    names = {int: "a whole number", float: "a number", str: "text in quotes"}
+    return names.get(hint, 'a list like ["a", "b"]' if hint == tuple[str, ...] else "a table of texts")
+
+
+def default_journal() -> Path:
+    """Where the journal lies unless told: the service's state directory, else the user's."""
+    service = os.environ.get("STATE_DIRECTORY")
+    if service:
+        return Path(service.partition(":")[0]) / "journal.db"
+    return state_folder() / "journal.db"
+
+
+def state_folder() -> Path:
+    """Give the user's folder for state, by the XDG convention."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser() / "gputally"
+
+
+def keys_of(section: Any) -> dict[str, Any]:  # noqa: ANN401  any settings struct
+    """Give the keys of a section with their values."""
+    return {each.name: getattr(section, each.name) for each in fields(section)}
