@@ -1,7 +1,7 @@
 """Who holds each GPU, by the processes on it: user and command of each pid, asked once and remembered."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import psutil
@@ -33,15 +33,14 @@ def person_of(pid: int) -> Person | None:
         return None
 
 
-def short_command(words: Iterable[str]) -> str:
-    """Shorten a command line to the program and, where it is not an option, its first argument.
+def short_command(words: Sequence[str]) -> str:
+    """Shorten a command line to the program and its first argument, or its module, if that is no option.
 
     Longer ones hold secrets and change with every run.
     """
-    told = [word.rsplit("/", 1)[-1] for word in words][:2]
-    if len(told) > 1 and told[1].startswith("-"):
-        told = told[:1]
-    return _HOSTILE.sub("?", " ".join(told))[:LONGEST_COMMAND]
+    told = [word.rsplit("/", 1)[-1] for word in words[:3]]
+    kept = 3 if told[1:2] == ["-m"] else 1 if "".join(told[1:2]).startswith("-") else 2
+    return _HOSTILE.sub("?", " ".join(told[:kept]))[:LONGEST_COMMAND]
 
 
 class ProcessHolders:

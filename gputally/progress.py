@@ -27,7 +27,8 @@ class Progress:
             return
         self._shown = step
         bar = "█" * int(share * WIDTH) + "░" * (WIDTH - int(share * WIDTH))
-        figures = f"{min(done, self._total):,} of {self._total:,} {self._unit}, {time.monotonic() - self._began:.1f} s"
+        seconds = time.monotonic() - self._began
+        figures = f"{min(done, self._total):,} of {self._total:,} {self._unit}, {seconds:.1f} s"
         if terminal:
             self._out.write(f"\r{self._what} {bar} {share:4.0%}  {figures} ")
             if done >= self._total:

@@ -1,0 +1,144 @@
+"""`gputally status`: what every GPU does now, from the journal."""
+
+import argparse
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+
+from agent.clock import SystemClock
+from agent.errors import JournalError
+from agent.journal import connect, translated
+from agent.tick import State
+from gputally.settings import default_journal, load
+from reports.now import GpuNow, Now, now
+
+NONE = "-"
+GIB = 2**30
+STALE_STEPS = 3
+_HEAD = ("GPU", "STATE", "BUSY", "MEMORY", "POWER", "TEMP", "OWNER", "HOLDER", "MODEL")
+_RIGHT = {"BUSY", "MEMORY", "POWER", "TEMP"}
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    reader_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="for programs")
+
+
+def reader_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what every reader of a journal needs to know."""
+    parser.add_argument("--journal", type=Path, metavar="FILE", help="default: where `gputally run` writes")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="default: /etc/gputally/gputally.toml")
+
+
+@contextlib.contextmanager
+def reading(options: argparse.Namespace) -> Iterator[sqlite3.Connection]:
+    """Open the journal that the options name, for reading. Raises JournalError, SettingsError."""
+    settings = load(options.settings, os.environ)
+    path = options.journal or Path(settings.journal.path or default_journal())
+    with contextlib.closing(connect(path)) as db:
+        try:
+            yield db
+        except sqlite3.Error as error:
+            raise translated(error, path) from error
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Print the status. Raises JournalError."""
+    with reading(options) as db:
+        found = now(db)
+    if found is None:
+        raise JournalError("the journal holds no GPU yet: is `gputally run` running, and does it see one?")
+    if options.json:
+        print(json.dumps(asdict(found), indent=2))
+    else:
+        print(table(found, SystemClock(lambda _: True).wall_ms()))
+    return 0
+
+
+def table(found: Now, now_ms: int) -> str:
+    """Give the status as a table a person likes to read."""
+    nodes = dict.fromkeys(gpu.node for gpu in found.gpus)
+    parts = [_headline(found, now_ms)]
+    for node in nodes:
+        gpus = [gpu for gpu in found.gpus if gpu.node == node]
+        parts.append(f"{_clean(node)}: {len(gpus)} GPUs\n{_columns([_row(gpu) for gpu in gpus])}")
+    parts.append(_day(found))
+    return "\n\n".join(parts)
+
+
+def _headline(found: Now, now_ms: int) -> str:
+    ended = datetime.fromtimestamp(found.end_ms / 1000, UTC)
+    age_ms = now_ms - found.end_ms
+    told = f"over {found.step_ms / 1000:g} s up to {ended:%Y-%m-%d %H:%M:%S} UTC"
+    if age_ms > STALE_STEPS * max(found.step_ms, 10_000):
+        return f"{told}, {_duration(age_ms)} ago: NOT LIVE, nothing was written since"
+    return told
+
+
+def _row(gpu: GpuNow) -> tuple[str, ...]:
+    state = gpu.state.value
+    if gpu.state in (State.HELD_GAP, State.HELD_IDLE) and gpu.inactive_ms:
+        state += f" {_duration(gpu.inactive_ms)}"
+    if gpu.condition and gpu.condition != "ok":
+        state += f" ({gpu.condition})"
+    return (
+        str(gpu.index),
+        state,
+        _cell(gpu.busy_ratio, 100, "{:.1f} %"),
+        _of(gpu.memory_used_bytes, gpu.memory_total_bytes, 1 / GIB, "{:,.1f}", "/{:,.0f} GiB"),
+        _of(gpu.power_watts, gpu.power_limit_watts, 1, "{:,.0f}", "/{:,.0f} W"),
+        _cell(gpu.temperature_max_celsius, 1, "{:.0f} °C"),
+        _clean(", ".join(gpu.owners)) or NONE,
+        _clean(", ".join(gpu.holders)) or NONE,
+        _clean(gpu.model) or NONE,
+    )
+
+
+def _cell(value: float | None, factor: float, form: str) -> str:
+    return NONE if value is None else form.format(value * factor)
+
+
+def _of(value: float | None, whole: float | None, factor: float, form: str, more: str) -> str:
+    if value is None:
+        return NONE
+    unit = more.rpartition("}")[2]
+    return form.format(value * factor) + (unit if whole is None else more.format(whole * factor))
+
+
+def _columns(rows: list[tuple[str, ...]]) -> str:
+    kept = [at for at, name in enumerate(_HEAD) if any(row[at] != NONE for row in rows) or name == "STATE"]
+    lines = [_HEAD, *rows]
+    widths = {at: max(len(line[at]) for line in lines) for at in kept}
+    texts = []
+    for line in lines:
+        cells = [
+            line[at].rjust(widths[at]) if _HEAD[at] in _RIGHT else line[at].ljust(widths[at]) for at in kept
+        ]
+        texts.append("  ".join(cells).rstrip())
+    return "\n".join(texts)
+
+
+def _day(found: Now) -> str:
+    total = sum(found.day.values())
+    told = [f"{state.value} {amount / total:.1%}" for state, amount in found.day.items() if total and amount]
+    return f"last 24 h: {', '.join(told)}" if told else "last 24 h: nothing is accounted for"
+
+
+def _duration(length_ms: int) -> str:
+    minutes, hours, days = length_ms // 60_000, length_ms // 3_600_000, length_ms // 86_400_000
+    if days:
+        return f"{days} d {hours % 24} h"
+    if hours:
+        return f"{hours} h {minutes % 60:02d} min"
+    return f"{minutes} min" if minutes else f"{length_ms // 1000} s"
+
+
+def _clean(text: str) -> str:
+    """Keep control characters of foreign names away from the terminal."""
+    return "".join(one if one.isprintable() else "?" for one in text)
