@@ -49,7 +49,7 @@ class Books:
         _extend(posting, self.tally.close(now_ms, [line.uuid for line in lines]))
         self._record(Tick(node=node, start_ms=start_ms, end_ms=now_ms), posting, ())
 
-    def enroll(self, gpus: Sequence[Gpu], node: str, at_ms: int) -> Posting:
+    def _enroll(self, gpus: Sequence[Gpu], node: str, at_ms: int) -> Posting:
         """Take GPUs into the inventory from a moment on: their time is owed from then.
 
         One that sat in another node is accounted for there until that moment, as unknown.
@@ -79,7 +79,7 @@ class Books:
         Unless `complete` is false, GPUs of the node that the tick does not show are unknown until its end,
         and one that the driver no longer enumerates is missing, and so down.
         """
-        posting = self.enroll(tick.gpus or (), tick.node, tick.start_ms)
+        posting = self._enroll(tick.gpus or (), tick.node, tick.start_ms)
         if complete:
             events = (*events, *self._entered_already(tick))
         self._ends[tick.node] = max(tick.end_ms, self._ends.get(tick.node, 0))

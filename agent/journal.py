@@ -20,7 +20,7 @@ from urllib.parse import quote
 from agent.accounts import Accounts, Key
 from agent.errors import JournalBroken, JournalError, SettingsError
 from agent.restore import Memory, restore
-from agent.schema import migrate
+from agent.schema import MIGRATIONS, migrate
 from agent.scribe import Hours, Scribe
 from agent.tally import Posting, Timeline
 from agent.tick import Event, Gpu, Tick
@@ -82,6 +82,7 @@ def connect(path: Path, *, writable: bool = False) -> sqlite3.Connection:
         )
         try:
             tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
+            number = db.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error:
             db.close()
             raise
@@ -90,6 +91,12 @@ def connect(path: Path, *, writable: bool = False) -> sqlite3.Connection:
     if "timeline" not in tables and (tables or not writable):
         db.close()
         raise JournalError(f"{path} is an SQLite file, but no gputally journal: name another with --journal")
+    if not writable and number != len(MIGRATIONS):
+        db.close()
+        raise JournalError(
+            f"{path} has schema {number} and this gputally reads {len(MIGRATIONS)}: "
+            "use the gputally that writes it, or let this one run on it once"
+        )
     return db
 
 
@@ -214,9 +221,13 @@ class Journal:
             self._db.close()
         aside = _move_aside(self.path, now_ms)
         self._open(now_ms)
+        since_ms = {line.uuid: line.until_ms for _, line in gpus}
+        for record in self._pending:
+            for entry in record.posting.entries:
+                since_ms[entry.uuid] = min(entry.start_ms, since_ms.get(entry.uuid, entry.start_ms))
         self._db.execute("BEGIN IMMEDIATE")
         for gpu, line in gpus:
-            self._scribe.seat(gpu, line.node, line.until_ms)
+            self._scribe.seat(gpu, line.node, since_ms[gpu.uuid])
         self._scribe.accounts(accounts.by_key, accounts.by_key)
         self._db.execute("COMMIT")
         return aside

@@ -5,6 +5,8 @@ no such symbol, no permission) is remembered and costs no further call; None is 
 that is gone raises GpuGone; a driver that is gone raises NvmlUnavailable with what to do.
 """
 
+import struct
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -65,13 +67,16 @@ _FIELDS = (
     FIELD_THERMAL,
     *THROTTLE_FIELDS.values(),
 )
-_READERS = {
-    pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "uiVal",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "ulVal",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
-    pynvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
-    pynvml.NVML_VALUE_TYPE_SIGNED_INT: "siVal",
+_FIELD = struct.Struct("IIqqiiQ")
+"""nvmlFieldValue_t: id, scope, timestamp, latency, type, return code, value. Read as a whole, since each
+attribute of a pynvml struct costs as much as all seven numbers here."""
+_AS = {
+    pynvml.NVML_VALUE_TYPE_DOUBLE: "d",
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "I",
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "L",
+    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "Q",
+    pynvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "q",
+    pynvml.NVML_VALUE_TYPE_SIGNED_INT: "i",
 }
 NOT_AVAILABLE = 2**64 - 1
 """What NVML puts where a process's memory is not known."""
@@ -228,14 +233,14 @@ class Device:
         values: dict[int, float] = {}
         if answer is None:
             return values
-        for field in answer:
-            if field.nvmlReturn == pynvml.NVML_SUCCESS and field.valueType in _READERS:
-                values[field.fieldId] = getattr(field.value, _READERS[field.valueType])
-            elif field.nvmlReturn in _GONE:
-                raise GpuGone(_GONE[field.nvmlReturn])
-            elif field.nvmlReturn in _LASTING:
-                self._fields.remove(field.fieldId)
-                self._nvml.failed(self.uuid, f"field_{field.fieldId}", _LASTING[field.nvmlReturn])
+        for field, _, _, _, kind, code, value in _FIELD.iter_unpack(answer):
+            if code == pynvml.NVML_SUCCESS and kind in _AS:
+                values[field] = struct.unpack_from(_AS[kind], value.to_bytes(8, sys.byteorder))[0]
+            elif code in _GONE:
+                raise GpuGone(_GONE[code])
+            elif code in _LASTING:
+                self._fields.remove(field)
+                self._nvml.failed(self.uuid, f"field_{field}", _LASTING[code])
         return values
 
     def power_watts(self) -> float | None:

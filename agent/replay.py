@@ -118,18 +118,18 @@ def replay(
 ) -> None:
     """Enter a surveyed recording into the books and commit them; `progress` gets the rows entered so far.
 
-    Raises ReplayError when the journal already holds some of the time, JournalError when it cannot be written.
+    Raises ReplayError when the journal already holds some of the time, JournalError when it fails.
     """
     start_ms, end_ms = found.span_ms
     for uuid in found.gpus:
         line = books.tally.timelines.get(uuid)
         if line is not None and line.until_ms > start_ms:
             raise ReplayError(
-                f"the journal already accounts for time of GPU {uuid} that {recording.path} covers: "
+                f"the journal already accounts for time of GPU {uuid[:80]} that {recording.path} covers: "
                 "replay into a new journal"
             )
     _open(found, books)
-    rows: Iterable[Row] = found.kept or (row for row in recording if not isinstance(row, Bad))
+    rows: Iterable[Row] = found.kept or (row for row in recording if isinstance(row, Row))
     if not found.in_order:
         rows = sorted(rows, key=lambda row: row.at_ms)
     entered = waiting = 0

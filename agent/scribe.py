@@ -187,12 +187,12 @@ class Scribe:
         )
         place = (node_id, gpu.index, gpu.pci_bus)
         now = self._db.execute(
-            "SELECT node_id, position, pci_bus FROM place WHERE gpu_id = ? AND to_ms IS NULL", (gpu_id,)
+            "SELECT node_id, position, pci_bus, from_ms FROM place WHERE gpu_id = ? AND to_ms IS NULL",
+            (gpu_id,),
         ).fetchone()
-        if now != place:
-            self._db.execute(
-                "UPDATE place SET to_ms = max(from_ms, ?) WHERE gpu_id = ? AND to_ms IS NULL", (at_ms, gpu_id)
-            )
+        if now is None or now[:3] != place:
+            at_ms = max(at_ms, now[3]) if now else at_ms  # the clock may have been set back
+            self._db.execute("UPDATE place SET to_ms = ? WHERE gpu_id = ? AND to_ms IS NULL", (at_ms, gpu_id))
             self._db.execute(
                 "INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?, NULL)", (gpu_id, *place, at_ms)
             )

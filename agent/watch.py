@@ -24,6 +24,7 @@ RINGS: Mapping[str, int] = {
     "ofa_ratio": 9,
 }
 """The driver's sample buffers, by the quantity they give: numbers of nvmlSamplingType_t."""
+ENGINES = ("encoder_ratio", "decoder_ratio", "jpeg_ratio", "ofa_ratio")
 COVERED_ENOUGH = 0.5
 """A mean of less than this share of the interval would speak for time that was not seen."""
 PROCESSES_MS = 5_000
@@ -128,9 +129,11 @@ class Watch:
             self._pids_ms = now_ms
             self._now.pids = (self._now.pids or {}) | {one.pid: one for one in found}
 
-    def fetch(self) -> None:
-        """Take what the driver's rings gained since the last time."""
+    def fetch(self, *, engines: bool) -> None:
+        """Take what the driver's rings gained since the last time; those of the engines only if told."""
         for name, ring in self._rings.items():
+            if name in ENGINES and not engines:
+                continue
             samples = self._device.samples(RINGS[name], ring.last_us)
             for _ in range(ring.feed(samples, self._clock.wall_ms() * 1000)):
                 self._nvml.failed(self.gpu.uuid, name, "impossible")

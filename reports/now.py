@@ -47,7 +47,8 @@ class Now:
 _LAST_POSTINGS = """
     SELECT state, owner, name FROM posting LEFT JOIN holder ON holder.id = holder_id
     WHERE tick_id = :tick AND gpu_id = :gpu AND elapsed_ms > 0
-    AND start_ms = (SELECT max(start_ms) FROM posting WHERE tick_id = :tick AND gpu_id = :gpu AND elapsed_ms > 0)
+    AND start_ms = (SELECT max(start_ms) FROM posting
+                    WHERE tick_id = :tick AND gpu_id = :gpu AND elapsed_ms > 0)
     ORDER BY elapsed_ms DESC"""
 _READING = (
     "condition",

@@ -1,0 +1,1 @@
+"""Figures of speed, memory and processor time: numbers to read, not tests."""

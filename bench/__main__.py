@@ -1,0 +1,116 @@
+"""`make bench`: prints each figure beside what was promised.
+
+Whole commands are timed as processes; medians of several runs where they are short. Promises: the GenTD26
+replay under 10 s, a simulated week of 8 GPUs at 60 s under 10 s, one live tick of 8 GPUs under 20 ms of
+processor time, the parent under 45 MB and the probe under 25 MB resident.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+GENTD26 = ROOT.parent / "shared" / "data" / "gentd26.csv.gz"
+GPUTALLY = (sys.executable, "-m", "gputally")
+MEGABYTE = 1_000_000
+
+
+def main() -> None:
+    """Run all benches, or those that are named."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--live-seconds", type=float, default=45.0)
+    parser.add_argument("--recording", type=Path, default=GENTD26)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        here = Path(folder)
+        replay(options.recording, here, options.runs)
+        week(here, options.runs)
+        live(here, options.live_seconds)
+
+
+def say(what: str, figure: str, promise: str) -> None:
+    """Print one figure."""
+    print(f"{what:<58} {figure:>16}   promised: {promise}", flush=True)
+
+
+def timed(arguments: list[str]) -> float:
+    """Give the seconds that a gputally command takes, start to end."""
+    began = time.perf_counter()
+    subprocess.run([*GPUTALLY, *arguments], check=True, capture_output=True, cwd=ROOT)
+    return time.perf_counter() - began
+
+
+def replay(recording: Path, here: Path, runs: int) -> None:
+    """Time the replay of the production recording."""
+    if not recording.exists():
+        say("replay of GenTD26", "not at hand", "under 10 s")
+        return
+    seconds = [
+        timed(["replay", str(recording), "--journal", str(here / f"replay-{run}.db")]) for run in range(runs)
+    ]
+    say(f"replay of {recording.name}, median of {runs}", f"{median(seconds):.2f} s", "under 10 s")
+
+
+def week(here: Path, runs: int) -> None:
+    """Time a simulated week of 8 GPUs at 60 s."""
+    seconds = [
+        timed(["demo", "--journal", str(here / f"week-{run}.db"), "--port", "0", "--for", "0"])
+        for run in range(runs)
+    ]
+    say(f"simulated week of 8 GPUs at 60 s, median of {runs}", f"{median(seconds):.2f} s", "under 10 s")
+
+
+def live(here: Path, seconds: float) -> None:
+    """Watch a running agent of 8 GPUs: processor time per tick and resident memory of both processes."""
+    arguments = ["run", "--simulate", "h200x8", "--journal", str(here / "live.db"), "--port", "0"]
+    with subprocess.Popen([*GPUTALLY, *arguments], cwd=ROOT, stderr=subprocess.DEVNULL) as agent:
+        try:
+            parent = psutil.Process(agent.pid)
+            settle(parent)
+            probe = parent.children()[0]
+            before = cpu_seconds(parent), cpu_seconds(probe)
+            settle_for(seconds)
+            ticks = seconds / 10
+            parent_ms = (cpu_seconds(parent) - before[0]) / ticks * 1000
+            probe_ms = (cpu_seconds(probe) - before[1]) / ticks * 1000
+            say("one live tick of 8 GPUs, parent's processor time", f"{parent_ms:.1f} ms", "under 20 ms")
+            say(
+                "one interval of 8 GPUs in the probe, simulator and all",
+                f"{probe_ms:.1f} ms",
+                "with the driver's",
+            )
+            say("parent resident", f"{parent.memory_info().rss / MEGABYTE:.1f} MB", "under 45 MB")
+            say("probe resident", f"{probe.memory_info().rss / MEGABYTE:.1f} MB", "under 25 MB")
+        finally:
+            agent.terminate()
+    os.sync()
+
+
+def settle(parent: psutil.Process) -> None:
+    """Wait until the agent has a probe and is past its start."""
+    while not parent.children():
+        settle_for(0.2)
+    settle_for(12)
+
+
+def settle_for(seconds: float) -> None:
+    """Let time pass."""
+    time.sleep(seconds)
+
+
+def cpu_seconds(process: psutil.Process) -> float:
+    """Give user and system time of a process."""
+    times = process.cpu_times()
+    return float(times.user + times.system)
+
+
+if __name__ == "__main__":
+    main()

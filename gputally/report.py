@@ -1,0 +1,86 @@
+"""`gputally report`: where the GPU-hours went."""
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from agent.clock import SystemClock
+from agent.errors import ReportError
+from gputally.settings import load
+from gputally.status import reader_arguments, reading
+from reports.data import to_json
+from reports.report import Report, build
+from reports.sums import snapshot
+from reports.text import to_text
+from reports.window import Asked, resolve
+
+EPILOG = """\
+windows are whole UTC hours, since the accounts are hourly; without one: the last complete
+week if the journal covers some of it, else all
+
+  gputally report --last 24h
+  gputally report --week 2026-W47 --timezone Europe/Berlin --format json --out week.json
+  gputally report --from 2026-11-16 --to 2026-11-20T12:00:00Z
+"""
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.epilog = EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    reader_arguments(parser)
+    window = parser.add_mutually_exclusive_group()
+    window.add_argument("--week", default="", metavar="2026-W47", help="an ISO week")
+    window.add_argument(
+        "--last", default="", metavar="24h", help="the latest hours, days or weeks: 24h, 7d, 4w"
+    )
+    window.add_argument("--all", action="store_true", help="all that the journal accounts for")
+    parser.add_argument("--from", dest="since", default="", metavar="TIME", help="a date or an RFC 3339 time")
+    parser.add_argument("--to", dest="until", default="", metavar="TIME", help="likewise, exclusive")
+    parser.add_argument("--timezone", metavar="ZONE", help="in which weeks and dates begin (default: UTC)")
+    parser.add_argument("--price", type=float, metavar="MONEY", help="what an hour of a GPU costs")
+    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to the terminal")
+
+
+def execute(options: argparse.Namespace) -> int:
+    """Write the report; exit code 1 when the accounts do not add up. Raises ReportError, JournalError."""
+    report = _build(options)
+    if options.format == "json":
+        text = to_json(report)
+    else:
+        columns = 100 if options.out else min(shutil.get_terminal_size((100, 24)).columns, 160)
+        text = to_text(report, columns)
+    if options.out:
+        _save(options.out, text)
+    else:
+        sys.stdout.write(text)
+    return 0 if report.identity_ok else 1
+
+
+def _build(options: argparse.Namespace) -> Report:
+    settings = load(options.settings, os.environ).report
+    price = options.price if options.price is not None else settings.price_per_gpu_hour
+    asked = Asked(
+        week=options.week,
+        last=options.last,
+        since=options.since,
+        until=options.until,
+        everything=options.all,
+        timezone=options.timezone or settings.timezone,
+    )
+    now_ms = SystemClock(lambda _: True).wall_ms()
+    with reading(options) as db, snapshot(db):
+        window = resolve(db, asked, now_ms=now_ms)
+        return build(db, window, price_per_gpu_hour=price or None, now_ms=now_ms)
+
+
+def _save(path: Path, text: str) -> None:
+    beside = path.with_name(path.name + ".part")
+    try:
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(path)
+    except OSError as error:
+        raise ReportError(f"cannot write {path}: {error.strerror}") from error
