@@ -10,7 +10,7 @@ from agent.accounts import Key
 from agent.errors import JournalBroken
 from agent.journal import Journal, Record
 from agent.states import StateSettings
-from agent.tally import Posting, Tally
+from agent.tally import Posting, Tally, Timeline
 from agent.tick import Condition, Event, Gpu, Hold, State, Tick, reading_of
 
 PENDING_WHOLE = 1_000
@@ -28,6 +28,7 @@ class Books:
         self.tally = Tally(settings, boot_id=boot_id, timelines=memory.timelines)
         self.readings_dropped = 0
         self._boot_id = boot_id
+        self._missing_ms = settings.missing_days * 86_400_000
         self._opened: list[Key] = []
         self._behind: set[str] = set()
         self._ends: dict[str, int] = {}
@@ -47,7 +48,7 @@ class Books:
             if line.boot_id != self._boot_id and line.until_ms < boot_ms:
                 _extend(posting, self.tally.close(min(boot_ms, now_ms), [line.uuid], State.DOWN))
         _extend(posting, self.tally.close(now_ms, [line.uuid for line in lines]))
-        self._record(Tick(node=node, start_ms=start_ms, end_ms=now_ms), posting, ())
+        self._record(Tick(node=node, start_ms=start_ms, end_ms=now_ms), posting)
 
     def _enroll(self, gpus: Sequence[Gpu], node: str, at_ms: int) -> Posting:
         """Take GPUs into the inventory from a moment on: their time is owed from then.
@@ -89,7 +90,8 @@ class Books:
         if complete:
             here = [uuid for uuid, line in self.tally.timelines.items() if line.node == tick.node]
             _extend(posting, self.tally.close(tick.end_ms, here))
-        self._record(tick, posting, events)
+        left = self._leave(tick) if complete else ()
+        self._record(tick, posting, (*events, *(_left_event(tick, line) for line in left)), left)
         return posting
 
     def _entered_already(self, tick: Tick) -> tuple[Event, ...]:
@@ -108,21 +110,37 @@ class Books:
         return (Event(at_ms=tick.end_ms, node=tick.node, kind="time_already_entered", text=text),)
 
     def _with_missing(self, tick: Tick) -> Tick:
+        """Add readings of the GPUs of this node that the driver no longer enumerates."""
         if tick.gpus is None:
             return tick
         seen = {gpu.uuid for gpu in tick.gpus}
-        missing = [
-            reading_of(uuid, tick.start_ms, tick.end_ms, {}, condition=Condition.MISSING)
-            for uuid, line in self.tally.timelines.items()
-            if line.node == tick.node and uuid not in seen
-        ]
+        missing = []
+        for uuid, line in self.tally.timelines.items():
+            if uuid in seen:
+                line.seen_ms = tick.end_ms
+            elif line.node == tick.node:
+                missing.append(reading_of(uuid, tick.start_ms, tick.end_ms, {}, condition=Condition.MISSING))
         return replace(tick, readings=(*tick.readings, *missing)) if missing else tick
 
-    def _record(self, tick: Tick, posting: Posting, events: Sequence[Event]) -> None:
+    def _leave(self, tick: Tick) -> tuple[Timeline, ...]:
+        """Let go of the GPUs that have been missing for too long."""
+        if tick.gpus is None:
+            return ()
+        lines = self.tally.timelines
+        here = [line for line in lines.values() if line.node == tick.node]
+        left = tuple(line for line in here if line.until_ms - line.seen_ms > self._missing_ms)
+        for line in left:
+            del lines[line.uuid]
+            self.gpus.pop(line.uuid, None)
+        return left
+
+    def _record(
+        self, tick: Tick, posting: Posting, events: Sequence[Event] = (), left: tuple[Timeline, ...] = ()
+    ) -> None:
         grown = self.accounts.add(posting.entries, tick.end_ms)
         grown.update(self._opened)
         self._opened.clear()
-        self.journal.record(Record(tick, posting, frozenset(grown), tuple(events)))
+        self.journal.record(Record(tick, posting, frozenset(grown), tuple(events), left))
         if self.journal.pending > PENDING_WHOLE:
             self.readings_dropped += self.journal.thin(PENDING_WHOLE)
 
@@ -145,6 +163,12 @@ class Books:
 def broken_event(node: str, now_ms: int, text: str) -> Event:
     """Make the event of a journal that was moved aside."""
     return Event(at_ms=now_ms, node=node, kind="journal_broken", text=text)
+
+
+def _left_event(tick: Tick, line: Timeline) -> Event:
+    days = (line.until_ms - line.seen_ms) / 86_400_000
+    text = f"missing for {days:.1f} days: it has left the inventory of this node"
+    return Event(at_ms=tick.end_ms, node=tick.node, kind="gpu_left", text=text, uuid=line.uuid)
 
 
 def _extend(posting: Posting, more: Posting) -> None:

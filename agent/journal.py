@@ -64,6 +64,7 @@ class Record(NamedTuple):
     posting: Posting
     grown: frozenset[Key]
     events: tuple[Event, ...] = ()
+    left: tuple[Timeline, ...] = ()
 
 
 def connect(path: Path, *, writable: bool = False) -> sqlite3.Connection:
@@ -199,13 +200,15 @@ class Journal:
     def _write(self, accounts: Accounts, timelines: Iterable[Timeline]) -> None:
         hours: Hours = {}
         grown: set[Key] = set()
-        for tick, posting, keys, events in self._pending:
+        for tick, posting, keys, events, left in self._pending:
             for gpu in tick.gpus or ():
                 self._scribe.seat(gpu, tick.node, tick.start_ms)
             number = self._scribe.tick(tick)
             self._scribe.entries(number, posting.entries, hours)
             grown |= keys
             self._scribe.events(events)
+            for line in left:
+                self._scribe.unseat(line)
         spells = [spell for record in self._pending for spell in record.posting.spells]
         self._scribe.spells(spells, round(self.settings.spell_kept_seconds * 1000))
         self._scribe.hours(hours)

@@ -42,7 +42,7 @@ def _gpus(db: sqlite3.Connection) -> dict[str, Gpu]:
 
 def _timelines(db: sqlite3.Connection) -> dict[str, Timeline]:
     rows = db.execute(
-        """SELECT uuid, node.name, until_ms, energy_joules, energy_at_ms, boot_id
+        """SELECT uuid, node.name, until_ms, seen_ms, energy_joules, energy_at_ms, boot_id
            FROM timeline JOIN gpu ON gpu.id = gpu_id JOIN node ON node.id = node_id ORDER BY gpu_id"""
     )
     return {
@@ -50,11 +50,12 @@ def _timelines(db: sqlite3.Connection) -> dict[str, Timeline]:
             uuid=uuid,
             node=node,
             until_ms=until_ms,
+            seen_ms=seen_ms,
             energy_joules=joules,
             energy_at_ms=at_ms,
             boot_id=boot_id,
         )
-        for uuid, node, until_ms, joules, at_ms, boot_id in rows
+        for uuid, node, until_ms, seen_ms, joules, at_ms, boot_id in rows
     }
 
 

@@ -42,11 +42,12 @@ CREATE TABLE place (
     to_ms INTEGER,
     PRIMARY KEY (gpu_id, from_ms)
 ) WITHOUT ROWID;
--- up to when a GPU's time is accounted for, and the last value of its energy counter
+-- up to when a GPU's time is accounted for, when it was last enumerated, its energy counter's last value
 CREATE TABLE timeline (
     gpu_id INTEGER PRIMARY KEY,
     node_id INTEGER NOT NULL,
     until_ms INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL,
     energy_joules REAL,
     energy_at_ms INTEGER NOT NULL,
     boot_id TEXT NOT NULL

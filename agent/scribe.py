@@ -152,12 +152,13 @@ class Scribe:
     def timelines(self, timelines: Iterable[Timeline]) -> None:
         """Write up to when each GPU is accounted for."""
         self._db.executemany(
-            "INSERT OR REPLACE INTO timeline VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO timeline VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     self._gpu(line.uuid),
                     self._node(line.node),
                     line.until_ms,
+                    line.seen_ms,
                     line.energy_joules,
                     line.energy_at_ms,
                     line.boot_id,
@@ -197,6 +198,16 @@ class Scribe:
                 "INSERT OR REPLACE INTO place VALUES (?, ?, ?, ?, ?, NULL)", (gpu_id, *place, at_ms)
             )
         self._seated[gpu.uuid] = (gpu, node)
+
+    def unseat(self, line: Timeline) -> None:
+        """End a GPU's stay in the inventory where its time is accounted for up to."""
+        gpu_id = self._gpu(line.uuid)
+        self._db.execute(
+            "UPDATE place SET to_ms = max(from_ms, ?) WHERE gpu_id = ? AND to_ms IS NULL",
+            (line.until_ms, gpu_id),
+        )
+        self._db.execute("DELETE FROM timeline WHERE gpu_id = ?", (gpu_id,))
+        self._seated.pop(line.uuid, None)
 
     def _node(self, name: str) -> int:
         if name not in self._nodes:

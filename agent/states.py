@@ -37,6 +37,7 @@ class StateSettings:
     default_workload: str = "batch"
     service_owners: tuple[str, ...] = ()
     drain_file: str = ""
+    missing_days: float = 7.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
@@ -49,6 +50,7 @@ class StateSettings:
             "patience_interactive_seconds",
             "patience_serving_seconds",
             "spell_unknown_seconds",
+            "missing_days",
         ):
             if not 0 <= getattr(self, name) <= 10**15:
                 raise SettingsError(f"[states] {name} must not be negative")

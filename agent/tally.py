@@ -47,6 +47,7 @@ class Timeline:
     uuid: str
     node: str
     until_ms: int
+    seen_ms: int = 0
     energy_joules: float | None = None
     energy_at_ms: int = 0
     boot_id: str = ""
@@ -100,7 +101,7 @@ class Tally:
         """Begin the account of a GPU, or move it to another node; its time is owed from `at_ms` on."""
         known = self.timelines.get(uuid)
         if known is None:
-            self.timelines[uuid] = Timeline(uuid=uuid, node=node, until_ms=at_ms)
+            self.timelines[uuid] = Timeline(uuid=uuid, node=node, until_ms=at_ms, seen_ms=at_ms)
         else:
             known.node = node
 
