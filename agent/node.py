@@ -19,7 +19,7 @@ from agent.errors import JournalError
 from agent.frames import Absent, Alive, Frame
 from agent.holders import ProcessHolders
 from agent.prober import SILENCE_SECONDS, Ended
-from agent.tick import Event, Tick
+from agent.tick import Condition, Event, Tick
 from agent.view import Health, View, states_of
 
 PRUNE_TICKS = 360
@@ -78,6 +78,7 @@ class Node:
         self._drain_file = Path(drain_file) if drain_file else None
         self._counts = _Counts()
         self._refused: Counter[tuple[str, str]] = Counter()
+        self._conditions: dict[str, Condition] = {}
         self._absent = ""
         self._failing = ""
         self._cpu_seconds = 0.0
@@ -148,6 +149,7 @@ class Node:
             self._note_absent("")
         self._count(tick)
         self._seen_ms = tick.end_ms
+        self._note_gpus(tick)
         events, self._events = self._events, []
         holds = self._holders.holds(tick.readings)
         posting = self._books.post(tick, holds, drained=self._drained(), events=events)
@@ -166,6 +168,26 @@ class Node:
             )
         )
         self._cpu_seconds = time.process_time() - began
+
+    def _note_gpus(self, tick: Tick) -> None:
+        """Tell when GPUs come, and when one's condition changes."""
+        new = [gpu for gpu in tick.gpus or () if gpu.uuid not in self._conditions]
+        if new:
+            models = Counter(gpu.model for gpu in new)
+            told = ", ".join(f"{count} x {model}" for model, count in models.items())
+            log.info("reading %d GPUs: %s", len(new), told)
+        self._conditions |= {gpu.uuid: Condition.OK for gpu in new}
+        for reading in tick.readings:
+            before = self._conditions.get(reading.uuid, Condition.OK)
+            if reading.condition is before:
+                continue
+            self._conditions[reading.uuid] = reading.condition
+            log.warning("GPU %s is %s, it was %s", reading.uuid, reading.condition, before)
+            text = f"the GPU is {reading.condition}, it was {before}"
+            event = Event(
+                at_ms=tick.end_ms, node=tick.node, kind="gpu_condition", text=text, uuid=reading.uuid
+            )
+            self._events.append(event)
 
     def _count(self, tick: Tick) -> None:
         self._counts.ticks += 1

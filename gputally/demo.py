@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from functools import partial
 from pathlib import Path
 
 from agent.clock import SystemClock
@@ -51,9 +52,10 @@ def execute(options: argparse.Namespace) -> int:
     if options.journal is None:
         options.journal = _own_journal(options.simulate)
     settings = settings_of(options)
-    back_fill(simulation, settings, Path(settings.journal.path), round(options.days * DAY_MS))
+    path, length_ms = Path(settings.journal.path), round(options.days * DAY_MS)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
-    with Live(settings, options.simulate, asker(simulation.people())) as live:
+    history = partial(back_fill, simulation, settings, path, length_ms)
+    with Live(settings, options.simulate, asker(simulation.people()), history) as live:
         interval = settings.agent.interval_seconds
         print(
             WHERE_TO_LOOK.format(journal=settings.journal.path, url=live.url, interval=interval), flush=True

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -126,19 +126,23 @@ def _signals() -> Iterator[_Stop]:
 class Live:
     """A running node: opened in order, closed in reverse, whatever happens."""
 
-    def __init__(self, settings: Settings, simulation: str, ask: Ask) -> None:
+    def __init__(
+        self, settings: Settings, simulation: str, ask: Ask, prepare: Callable[[], None] = lambda: None
+    ) -> None:
         self._settings = settings
+        self._prepare = prepare
         self._simulation = simulation
         self._ask = ask
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        """Bind the port and open the journal. Raises SettingsError, JournalError."""
+        """Bind the port, prepare, and open the journal. Raises SettingsError, JournalError."""
         with contextlib.ExitStack() as stack:
             settings, version = self._settings, own_version()
             pages = Pages(settings.node.labels, version, time.monotonic)
             self._web = Web(settings.web, pages, version)
             stack.callback(self._web.stop)
+            self._prepare()
             clock = SystemClock(lambda _: True)
             journal = Journal(Path(settings.journal.path), settings.journal, clock.wall_ms())
             stack.callback(journal.close)
