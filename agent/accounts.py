@@ -53,6 +53,8 @@ class Accounts:
 
     def __init__(self) -> None:
         self.by_key: dict[Key, Account] = {}
+        self._opened: set[Key] = set()
+        self._young: set[Key] = set()
 
     def open(self, uuid: str, node: str, at_ms: int) -> list[Key]:
         """Open a GPU's accounts for all states at 0, those that nobody owns; give the new ones."""
@@ -60,24 +62,27 @@ class Accounts:
         new = [key for key in keys if key not in self.by_key]
         for key in new:
             self.by_key[key] = Account(born_ms=at_ms, grown_ms=at_ms)
+        self._opened.update(new)
         return new
 
     def add(self, entries: Iterable[Entry], at_ms: int) -> set[Key]:
         """Add entries at the end of an interval; give the accounts that grew."""
         grown = set()
+        self._young, self._opened = self._opened, set()
         for entry in entries:
             key = Key(entry.uuid, entry.node, entry.state, entry.holder.owner if entry.holder else "")
             account = self.by_key.get(key)
             if account is None:
                 account = self.by_key[key] = Account(born_ms=at_ms)
+                self._young.add(key)
             account.add(entry)
             account.grown_ms = at_ms
             grown.add(key)
         return grown
 
     def published(self, at_ms: int) -> Iterator[tuple[Key, Account]]:
-        """Give what the page of the interval that ended at `at_ms` shows."""
+        """Give what the page of the latest interval, which ended at `at_ms`, shows."""
         for key, account in self.by_key.items():
             if key.owner and at_ms - account.grown_ms > SILENT_MS:
                 continue
-            yield key, _NOTHING if account.born_ms >= at_ms else account
+            yield key, _NOTHING if key in self._young else account

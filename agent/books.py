@@ -113,7 +113,7 @@ class Books:
         """Add readings of the GPUs of this node that the driver no longer enumerates."""
         if tick.gpus is None:
             return tick
-        seen = {gpu.uuid for gpu in tick.gpus}
+        seen = {gpu.uuid for gpu in tick.gpus} | {reading.uuid for reading in tick.readings}
         missing = []
         for uuid, line in self.tally.timelines.items():
             if uuid in seen:
@@ -126,9 +126,9 @@ class Books:
         """Let go of the GPUs that have been missing for too long."""
         if tick.gpus is None:
             return ()
-        lines = self.tally.timelines
-        here = [line for line in lines.values() if line.node == tick.node]
-        left = tuple(line for line in here if line.until_ms - line.seen_ms > self._missing_ms)
+        lines, listed = self.tally.timelines, {gpu.uuid for gpu in tick.gpus}
+        here = [line for line in lines.values() if line.node == tick.node and line.uuid not in listed]
+        left = tuple(line for line in here if tick.end_ms - line.seen_ms > self._missing_ms)
         for line in left:
             del lines[line.uuid]
             self.gpus.pop(line.uuid, None)
@@ -166,7 +166,7 @@ def broken_event(node: str, now_ms: int, text: str) -> Event:
 
 
 def _left_event(tick: Tick, line: Timeline) -> Event:
-    days = (line.until_ms - line.seen_ms) / 86_400_000
+    days = (tick.end_ms - line.seen_ms) / 86_400_000
     text = f"missing for {days:.1f} days: it has left the inventory of this node"
     return Event(at_ms=tick.end_ms, node=tick.node, kind="gpu_left", text=text, uuid=line.uuid)
 

@@ -13,6 +13,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import IO, NamedTuple
 from urllib.parse import quote
@@ -138,8 +139,6 @@ class Journal:
             self.moved_aside = _move_aside(self.path, now_ms)
             self._db = self._connect()
         self._scribe = Scribe(self._db)
-        row = self._db.execute("SELECT value FROM meta WHERE key = 'ticks_dropped'").fetchone()
-        self.ticks_dropped = int(row[0])
 
     def _connect(self) -> sqlite3.Connection:
         db = connect(self.path, writable=True)
@@ -147,7 +146,7 @@ class Journal:
             db.execute("PRAGMA journal_mode = WAL")
             db.execute(f"PRAGMA synchronous = {self.settings.sync.upper()}")
             migrate(db)
-            restore(db)
+            self._read_back(db)
         except sqlite3.Error as error:
             db.close()
             raise translated(error, self.path) from error
@@ -155,6 +154,19 @@ class Journal:
             db.close()
             raise
         return db
+
+    def _read_back(self, db: sqlite3.Connection) -> None:
+        """Read all that an agent must remember: a file in which that fails is no use, however sound it is."""
+        try:
+            row = db.execute("SELECT value FROM meta WHERE key = 'ticks_dropped'").fetchone()
+            self.ticks_dropped = int(row[0])
+            restore(db)
+        except (ValueError, TypeError) as error:
+            raise JournalBroken(f"{self.path} does not read back: {error}") from error
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF == sqlite3.SQLITE_ERROR:
+                raise JournalBroken(f"{self.path} does not read back: {error}") from error
+            raise
 
     def memory(self) -> Memory:
         """Read back what the last commit left."""
@@ -266,11 +278,10 @@ class Journal:
         ).fetchall()
         if not rows:
             return 0
-        last = (rows[-1][0],)
         self._db.execute("BEGIN IMMEDIATE")
         try:
             for table, column in (("posting", "tick_id"), ("reading", "tick_id"), ("tick", "id")):
-                self._db.execute(f"DELETE FROM {table} WHERE {column} <= ?", last)
+                self._db.executemany(f"DELETE FROM {table} WHERE {column} = ?", rows)
             total = str(self.ticks_dropped + len(rows))
             self._db.execute("UPDATE meta SET value = ? WHERE key = 'ticks_dropped'", (total,))
             self._db.execute("COMMIT")
@@ -313,7 +324,8 @@ def _lock(path: Path) -> IO[str]:
 
 
 def _move_aside(path: Path, now_ms: int) -> Path:
-    aside = path.with_name(f"{path.name}.broken-{now_ms}")
+    names = (path.with_name(f"{path.name}.broken-{now_ms + number}") for number in count())
+    aside = next(name for name in names if not name.exists())
     for ending in ("", "-wal", "-shm"):
         part = path.with_name(path.name + ending)
         if part.exists():

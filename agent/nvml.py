@@ -112,8 +112,8 @@ class Nvml:
         except pynvml.NVMLError:
             return
 
-    def devices(self) -> tuple[list["Device"], list[Condition]]:
-        """Enumerate: the GPUs that answer, and the conditions of those that do not even tell a UUID.
+    def devices(self) -> tuple[list["Device"], list[tuple[Gpu | None, Condition]]]:
+        """Enumerate: the GPUs that answer, and those that do not, nameless if they do not even tell a UUID.
 
         Raises NvmlUnavailable when there is no GPU at all.
         """
@@ -124,15 +124,24 @@ class Nvml:
             raise unavailable(error) from error
         if count == 0:
             raise NvmlUnavailable(_ABSENT[pynvml.NVML_ERROR_GPU_NOT_FOUND])
-        found, gone, forbidden = [], [], 0
+        found: list[Device] = []
+        gone: list[tuple[Gpu | None, Condition]] = []
+        forbidden = 0
         for index in range(count):
             try:
-                found.append(Device(self, pynvml.nvmlDeviceGetHandleByIndex(index), index, system))
+                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+                uuid = str(pynvml.nvmlDeviceGetUUID(handle))
             except pynvml.NVMLError as error:
-                if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
-                    forbidden += 1
-                else:
-                    gone.append(_GONE.get(error.value, Condition.LOST))
+                forbidden += error.value == pynvml.NVML_ERROR_NO_PERMISSION
+                gone.append((None, _GONE.get(error.value, Condition.LOST)))
+                continue
+            except UnicodeDecodeError:
+                gone.append((None, Condition.LOST))
+                continue
+            try:
+                found.append(Device(self, handle, uuid, index, system))
+            except GpuGone as error:
+                gone.append((Gpu(uuid=uuid, index=index, model=""), error.condition))
         if forbidden == count:
             raise NvmlUnavailable(_ABSENT[pynvml.NVML_ERROR_NO_PERMISSION])
         return found, gone
@@ -161,16 +170,24 @@ def unavailable(error: Any) -> NvmlUnavailable:  # noqa: ANN401  pynvml has no t
 class Device:
     """One GPU, by an NVML handle."""
 
-    def __init__(self, nvml: Nvml, handle: Any, index: int, system: dict[str, str]) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        nvml: Nvml,
+        handle: Any,  # noqa: ANN401  a pointer of pynvml's
+        uuid: str,
+        index: int,
+        system: dict[str, str],
+    ) -> None:
+        """Identify the GPU. Raises GpuGone."""
         self._nvml = nvml
         self._handle = handle
         self._refused: set[str] = set()
         self._fields: list[int] = list(_FIELDS)
-        self.uuid = str(pynvml.nvmlDeviceGetUUID(handle))
+        self.uuid = uuid
         self.gpu = Gpu(
             uuid=self.uuid,
             index=index,
-            model=str(pynvml.nvmlDeviceGetName(handle)),
+            model=self._text("name", pynvml.nvmlDeviceGetName),
             serial=self._text("serial", pynvml.nvmlDeviceGetSerial),
             board_part=self._text("board_part", pynvml.nvmlDeviceGetBoardPartNumber),
             vbios=self._text("vbios", pynvml.nvmlDeviceGetVbiosVersion),

@@ -39,8 +39,9 @@ class Sampler:
         self._reopenings = 0
         self._start_ms = 0
         self._offset_ms = 0
-        self._fetched_ms = 0
-        self._engines_ms = 0
+        self._nameless = 0
+        self._fetched_ms = -RING_FETCH_MS
+        self._engines_ms = -ENGINE_FETCH_MS
 
     def ticks(self) -> Iterator[Tick | None]:
         """Yield a tick per interval, and None after every poll between them as a sign of life.
@@ -59,7 +60,7 @@ class Sampler:
             wall_ms = self._clock.wall_ms()
             stepped = abs(self._offset() - self._offset_ms) > STEP_MS
             if stepped:
-                end_ms = max(self._start_ms + 1, self._clock.monotonic_ns() // 1_000_000 + self._offset_ms)
+                end_ms = max(self._start_ms + 1, self._monotonic_ms() + self._offset_ms)
             if not stepped and wall_ms < end_ms:
                 self._poll()
                 yield None
@@ -70,8 +71,11 @@ class Sampler:
     def _next(self, period_ms: int, after_ms: int) -> int:
         return (after_ms // period_ms + 1) * period_ms
 
+    def _monotonic_ms(self) -> int:
+        return self._clock.monotonic_ns() // 1_000_000
+
     def _offset(self) -> int:
-        return self._clock.wall_ms() - self._clock.monotonic_ns() // 1_000_000
+        return self._clock.wall_ms() - self._monotonic_ms()
 
     def _begin(self, start_ms: int) -> None:
         self._start_ms = start_ms
@@ -101,11 +105,11 @@ class Sampler:
 
     def _poll(self) -> None:
         self._each(Watch.poll)
-        if self._clock.wall_ms() - self._fetched_ms >= RING_FETCH_MS:
+        if self._monotonic_ms() - self._fetched_ms >= RING_FETCH_MS:
             self._fetch()
 
     def _fetch(self, *, engines: bool = False) -> None:
-        self._fetched_ms = now_ms = self._clock.wall_ms()
+        self._fetched_ms = now_ms = self._monotonic_ms()
         if engines or now_ms - self._engines_ms >= ENGINE_FETCH_MS:
             engines, self._engines_ms = True, now_ms
         self._each(partial(Watch.fetch, engines=engines))
@@ -119,8 +123,6 @@ class Sampler:
 
     def _lose(self, uuid: str, condition: Condition) -> None:
         self._gone[uuid] = (self._watches.pop(uuid).gpu, condition)
-        if not self._reopen_at_ms:
-            self._reopen_at_ms = self._clock.wall_ms() + REOPEN_MS[0]
 
     def _tick(self, start_ms: int, end_ms: int, late_ms: int) -> Tick:
         readings = []
@@ -151,24 +153,8 @@ class Sampler:
         return tick
 
     def _enumerate(self) -> None:
-        devices, _ = self._nvml.devices()
-        for device in devices:
-            self._gone.pop(device.uuid, None)
-            self._watches[device.uuid] = Watch(self._nvml, device, self._clock)
-
-    def _reopen_if_due(self) -> None:
-        """Open NVML anew when a GPU is gone and its time has come; all others go on with fresh handles."""
-        if not self._gone:
-            self._reopen_at_ms = self._reopenings = 0
-            return
-        if self._clock.wall_ms() < self._reopen_at_ms:
-            return
-        self._reopenings += 1
-        pause_ms = REOPEN_MS[min(self._reopenings, len(REOPEN_MS) - 1)]
-        self._reopen_at_ms = self._clock.wall_ms() + pause_ms
-        self._nvml.close()
-        self._nvml.open()
-        devices, _ = self._nvml.devices()
+        """List the GPUs: new ones get a watch, known ones a fresh handle, those that fail a condition."""
+        devices, gone = self._nvml.devices()
         for device in devices:
             watch = self._watches.get(device.uuid)
             if watch is None:
@@ -176,6 +162,28 @@ class Sampler:
                 self._watches[device.uuid] = Watch(self._nvml, device, self._clock)
             else:
                 watch.adopt(device)
-        answering = {device.uuid for device in devices}
-        for uuid in self._watches.keys() - answering:
+        for uuid in self._watches.keys() - {device.uuid for device in devices}:
             self._lose(uuid, Condition.MISSING)
+        for gpu, condition in gone:
+            if gpu is not None:
+                known = self._gone.get(gpu.uuid, (gpu, condition))[0]
+                self._gone[gpu.uuid] = known, condition
+            else:
+                self._nvml.failed("", "device", condition.value)
+        self._nameless = sum(gpu is None for gpu, _ in gone)
+
+    def _reopen_if_due(self) -> None:
+        """Open NVML anew when a GPU is gone and its time has come; all others go on with fresh handles."""
+        if not self._gone and not self._nameless:
+            self._reopen_at_ms = self._reopenings = 0
+            return
+        now_ms = self._monotonic_ms()
+        if not self._reopen_at_ms:
+            self._reopen_at_ms = now_ms + REOPEN_MS[0]
+        if now_ms < self._reopen_at_ms:
+            return
+        self._reopenings += 1
+        self._reopen_at_ms = now_ms + REOPEN_MS[min(self._reopenings, len(REOPEN_MS) - 1)]
+        self._nvml.close()
+        self._nvml.open()
+        self._enumerate()

@@ -15,6 +15,7 @@ from agent.tick import Condition, Hold, Holder, Reading, State, Workload
 UNATTRIBUTED = "unattributed"
 """The owner of a held GPU whose holder nobody could name."""
 
+_BY_PROCESS = Hold(Holder(kind="process", name="", owner=UNATTRIBUTED))
 _BY_MEMORY = Hold(Holder(kind="memory", name="", owner=UNATTRIBUTED))
 _BY_ACTIVITY = Hold(Holder(kind="activity", name="", owner=UNATTRIBUTED))
 
@@ -105,8 +106,8 @@ def judge(
         return Verdict(State.DOWN)
     active = activity(reading, settings)
     by_memory = _memory_held(reading, settings)
-    if not holds and by_memory:
-        holds = (_BY_MEMORY,)
+    if not holds and (reading.processes or by_memory):
+        holds = (_BY_PROCESS if reading.processes else _BY_MEMORY,)
     if active is None:
         nothing_seen = by_memory is None and reading.processes is None
         return Verdict(State.UNKNOWN if holds or nothing_seen else State.FREE)

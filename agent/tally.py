@@ -172,6 +172,8 @@ class Tally:
     def _energy(self, reading: Reading, line: Timeline, length_ms: int, posting: Posting) -> int | None:
         """Millijoules of the interval; what the counter says beyond it belongs to the gap before it."""
         mean_mj = None if reading.power_watts is None else round(reading.power_watts * length_ms)
+        if reading.energy_joules_total is None and mean_mj is None:
+            return None  # the chain goes on: the next value tells what this interval used
         old, since_ms, boot_id = line.energy_joules, line.energy_at_ms, line.boot_id
         line.energy_joules, line.energy_at_ms = reading.energy_joules_total, reading.end_ms
         line.boot_id = self._boot_id

@@ -18,6 +18,10 @@ from exporters.catalogue import FAMILIES, GPU_LABELS
 STALE_INTERVALS = 3
 """After so many intervals without a tick, GPU series leave the page."""
 
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+PLAIN_TEXT = "text/plain;version=0.0.4"
+"""The formats that we serve: whatever else a client may name must not make pages of its own."""
+
 _Made = CounterMetricFamily | GaugeMetricFamily
 _Sample = tuple[str, tuple[str, ...], float]
 
@@ -143,8 +147,9 @@ class Pages:
         return view
 
     def metrics(self, accept: str) -> tuple[bytes, str]:
-        """Give the page and its content type for an Accept header."""
-        encode, content_type = choose_encoder(accept)
+        """Give the page and its content type for an Accept header; plain text unless OpenMetrics is named."""
+        wants = OPENMETRICS if OPENMETRICS.partition(";")[0] in accept.lower() else PLAIN_TEXT
+        encode, content_type = choose_encoder(wants)
         with self._lock:
             view = self.fresh()
             kind = content_type if view else f"stale {content_type}"

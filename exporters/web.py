@@ -3,13 +3,14 @@
 It answers from memory only. Threads are bounded: what comes beyond them is told to come back.
 """
 
+import contextlib
 import json
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET6, gaierror, getaddrinfo, socket
+from socket import AF_INET6, getaddrinfo, socket
 from typing import Any
 
 from agent.errors import SettingsError
@@ -18,6 +19,7 @@ from exporters.homepage import homepage
 from exporters.page import Pages
 
 THREADS = 16
+_BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
 CLIENT_SECONDS = 10.0
 LARGEST_PORT = 65_535
 
@@ -46,7 +48,10 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  as in the base
         if not self._free.acquire(blocking=False):
-            request.close()
+            with contextlib.suppress(OSError):
+                request.settimeout(1)
+                request.sendall(_BUSY)
+            self.shutdown_request(request)
             return
         super().process_request(request, client_address)
 
@@ -72,7 +77,7 @@ class Web:
                 _handler(pages, version),
                 AF_INET6 if family == AF_INET6 else family,
             )
-        except (gaierror, OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             raise SettingsError(
                 f"cannot listen on {settings.listen}:{settings.port} ({getattr(error, 'strerror', error)}): "
                 "stop what uses it, or choose another with --port"
