@@ -5,6 +5,7 @@ A tick becomes ledger entries, the entries make the accounts grow, and all of it
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from agent.accounts import Key
 from agent.errors import JournalBroken
@@ -40,6 +41,7 @@ class Books:
         lines = [
             line for line in self.tally.timelines.values() if line.node == node and line.until_ms < now_ms
         ]
+        self._ends[node] = max(now_ms, self._ends.get(node, 0))
         if not lines:
             return
         start_ms = min(line.until_ms for line in lines)
@@ -149,13 +151,23 @@ class Books:
 
         Raises JournalError when nothing can be written; all of it stays queued for the next commit.
         """
-        lines = self.tally.timelines
+        return self._mending(now_ms, self._write)
+
+    def prune(self, now_ms: int) -> Event | None:
+        """Keep the journal within its bounds; events and errors are those of `commit`."""
+        return self._mending(now_ms, partial(self.journal.prune, now_ms))
+
+    def _write(self) -> None:
+        self.journal.commit(self.accounts, self.tally.timelines.values())
+
+    def _mending(self, now_ms: int, work: Callable[[], object]) -> Event | None:
         try:
-            self.journal.commit(self.accounts, lines.values())
+            work()
         except JournalBroken as error:
+            lines = self.tally.timelines
             seats = [(self.gpus[uuid], line) for uuid, line in lines.items() if uuid in self.gpus]
             aside = self.journal.begin_anew(now_ms, self.accounts, seats)
-            self.journal.commit(self.accounts, lines.values())
+            self._write()
             return broken_event(next(iter(self._ends), ""), now_ms, f"{error}; moved to {aside}")
         return None
 

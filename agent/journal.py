@@ -7,21 +7,18 @@
 - It is bounded by age and by bytes: the oldest ticks go first and are counted, the accounts stay.
 """
 
-import fcntl
-import os
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import count
 from pathlib import Path
-from typing import IO, NamedTuple
-from urllib.parse import quote
+from typing import NamedTuple
 
 from agent.accounts import Accounts, Key
 from agent.errors import JournalBroken, JournalError, SettingsError
+from agent.journal_file import connect, lock, move_aside, translated, translated_writing
 from agent.restore import Memory, restore
-from agent.schema import MIGRATIONS, migrate
+from agent.schema import migrate
 from agent.scribe import Hours, Scribe
 from agent.tally import Posting, Timeline
 from agent.tick import Event, Gpu, Tick
@@ -30,7 +27,6 @@ DAY_MS = 86_400_000
 LONGEST_DAYS = 36_500
 PRUNE_BATCH = 2_000
 """Ticks dropped in one transaction, so that a long prune never holds the file for long."""
-_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,54 +64,6 @@ class Record(NamedTuple):
     left: tuple[Timeline, ...] = ()
 
 
-def connect(path: Path, *, writable: bool = False) -> sqlite3.Connection:
-    """Open a journal's file; one opened for reading is never created or changed.
-
-    Raises JournalError with what to do, JournalBroken for a file that is no journal.
-    """
-    if not writable and not path.exists():
-        raise JournalError(
-            f"there is no journal at {path}: start `gputally run` or name another with --journal"
-        )
-    mode = "rwc" if writable else "ro"
-    try:
-        db = sqlite3.connect(
-            f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=10
-        )
-        try:
-            tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
-            number = db.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.Error:
-            db.close()
-            raise
-    except sqlite3.Error as error:
-        raise translated(error, path) from error
-    if "timeline" not in tables and (tables or not writable):
-        db.close()
-        raise JournalError(f"{path} is an SQLite file, but no gputally journal: name another with --journal")
-    if not writable and number != len(MIGRATIONS):
-        db.close()
-        raise JournalError(
-            f"{path} has schema {number} and this gputally reads {len(MIGRATIONS)}: "
-            "use the gputally that writes it, or let this one run on it once"
-        )
-    return db
-
-
-def translated(error: sqlite3.Error, path: Path) -> JournalError:
-    """Say an SQLite error in terms of the journal and of what to do."""
-    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-    if code in _BROKEN:
-        return JournalBroken(f"{path} is not a sound journal ({error})")
-    if code == sqlite3.SQLITE_FULL:
-        return JournalError(f"no space left for the journal {path}: free some, or lower [journal] max_bytes")
-    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        return JournalError(
-            f"cannot write the journal {path}: make its folder writable or name another ({error})"
-        )
-    return JournalError(f"the journal {path} fails: {error}")
-
-
 class Journal:
     """The writer. Records queue until `commit` writes them all in one transaction."""
 
@@ -125,7 +73,8 @@ class Journal:
         self.moved_aside: Path | None = None
         self.ticks_dropped = 0
         self._pending: list[Record] = []
-        self._lock = _lock(path)
+        self._gone = False
+        self._lock = lock(path)
         try:
             self._open(now_ms)
         except BaseException:
@@ -136,7 +85,7 @@ class Journal:
         try:
             self._db = self._connect()
         except JournalBroken:
-            self.moved_aside = _move_aside(self.path, now_ms)
+            self.moved_aside = move_aside(self.path, now_ms)
             self._db = self._connect()
         self._scribe = Scribe(self._db)
 
@@ -195,6 +144,8 @@ class Journal:
 
         Raises JournalError (no space, read-only), JournalBroken when the file went bad.
         """
+        if self._gone:
+            raise JournalBroken(f"{self.path} could not be begun anew")
         try:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -206,7 +157,7 @@ class Journal:
                     self._db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            raise translated_writing(error, self.path) from error
         self._pending.clear()
 
     def _write(self, accounts: Accounts, timelines: Iterable[Timeline]) -> None:
@@ -232,10 +183,24 @@ class Journal:
 
         What is queued stays queued; the next commit writes it into the new file.
         """
+        self._gone = True
         with suppress(sqlite3.Error):
             self._db.close()
-        aside = _move_aside(self.path, now_ms)
-        self._open(now_ms)
+        dropped = self.ticks_dropped
+        try:
+            aside = move_aside(self.path, now_ms)
+            self._open(now_ms)
+            self._begin(accounts, gpus, dropped)
+        except OSError as error:
+            raise JournalError(
+                f"cannot move the broken journal {self.path} aside: {error.strerror}"
+            ) from error
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
+        self._gone = False
+        return aside
+
+    def _begin(self, accounts: Accounts, gpus: Sequence[tuple[Gpu, Timeline]], dropped: int) -> None:
         since_ms = {line.uuid: line.until_ms for _, line in gpus}
         for record in self._pending:
             for entry in record.posting.entries:
@@ -244,8 +209,9 @@ class Journal:
         for gpu, line in gpus:
             self._scribe.seat(gpu, line.node, since_ms[gpu.uuid])
         self._scribe.accounts(accounts.by_key, accounts.by_key)
+        self._db.execute("UPDATE meta SET value = ? WHERE key = 'ticks_dropped'", (str(dropped),))
         self._db.execute("COMMIT")
-        return aside
+        self.ticks_dropped = dropped
 
     def used_bytes(self) -> int:
         """Bytes in use inside the file, without pages that are free for reuse."""
@@ -269,7 +235,7 @@ class Journal:
             self._db.execute("DELETE FROM spell WHERE ended = 1 AND end_ms < ?", (accounts_ms,))
             self._db.execute("DELETE FROM event WHERE at_ms < ?", (accounts_ms,))
         except sqlite3.Error as error:
-            raise translated(error, self.path) from error
+            raise translated_writing(error, self.path) from error
         return dropped
 
     def _drop_ticks(self, where: str, values: tuple[int, ...]) -> int:
@@ -296,38 +262,3 @@ class Journal:
         """Close the file and let others write it. What is queued and not committed is lost."""
         self._db.close()
         self._lock.close()
-
-
-def _lock(path: Path) -> IO[str]:
-    beside = path.with_name(path.name + ".lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = beside.open("a+", encoding="ascii")
-    except OSError as error:
-        raise JournalError(
-            f"cannot write in {path.parent} ({error.strerror}): make it writable or name another --journal"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        lock.seek(0)
-        pid = lock.read().strip() or "unknown"
-        lock.close()
-        raise JournalError(
-            f"another gputally (pid {pid}) writes the journal {path}: stop it or name another with --journal"
-        ) from error
-    with suppress(OSError):
-        lock.truncate(0)
-        lock.write(f"{os.getpid()}\n")
-        lock.flush()
-    return lock
-
-
-def _move_aside(path: Path, now_ms: int) -> Path:
-    names = (path.with_name(f"{path.name}.broken-{now_ms + number}") for number in count())
-    aside = next(name for name in names if not name.exists())
-    for ending in ("", "-wal", "-shm"):
-        part = path.with_name(path.name + ending)
-        if part.exists():
-            part.rename(aside.with_name(aside.name + ending))
-    return aside

@@ -210,11 +210,11 @@ class Node:
     def _commit(self, now_ms: int) -> None:
         try:
             event = self._books.commit(now_ms)
+            if event is None and self._counts.ticks % PRUNE_TICKS == 1:
+                event = self._books.prune(now_ms)
             if event:
                 log.error("the journal was broken: %s", event.text)
                 self._events.append(event)
-            if self._counts.ticks % PRUNE_TICKS == 1:
-                self._books.journal.prune(now_ms)
         except JournalError as error:
             self._counts.journal_failures += 1
             if not self._failing:

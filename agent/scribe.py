@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from operator import attrgetter
 
 from agent.accounts import Account, Key
+from agent.errors import JournalBroken
 from agent.spells import Spell
 from agent.tally import HOUR_MS, Entry, Timeline
 from agent.tick import QUANTITIES, Event, Gpu, Holder, Reading, Tick
@@ -235,7 +236,7 @@ class Scribe:
                     " VALUES (?, '', '', '', '', '', '') RETURNING id",
                     (uuid,),
                 ).fetchone()
-            self._gpus[uuid] = int(row[0])
+            self._gpus[uuid] = _number(row)
         return self._gpus[uuid]
 
     def _number(self, table: str, columns: tuple[str, ...], values: tuple[str, ...]) -> int:
@@ -247,4 +248,10 @@ class Scribe:
                 f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) RETURNING id",
                 values,
             ).fetchone()
-        return int(row[0])
+        return _number(row)
+
+
+def _number(row: tuple[int | None]) -> int:
+    if row[0] is None:
+        raise JournalBroken("the journal gives its rows no numbers")
+    return int(row[0])

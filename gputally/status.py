@@ -12,7 +12,7 @@ from pathlib import Path
 
 from agent.clock import SystemClock
 from agent.errors import JournalError
-from agent.journal import connect, translated
+from agent.journal_file import connect, translated
 from agent.tick import State
 from gputally.settings import default_journal, load
 from reports.now import GpuNow, Now, now

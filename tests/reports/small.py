@@ -6,7 +6,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from agent.books import Books
-from agent.journal import Journal, JournalSettings, connect
+from agent.journal import Journal, JournalSettings
+from agent.journal_file import connect
 from agent.states import StateSettings
 from agent.tally import HOUR_MS
 from agent.tick import Amount, Condition, Gpu, Hold, Holder, Tick, reading_of
