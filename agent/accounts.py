@@ -5,7 +5,7 @@ difference of counters sees all that it ever gained.
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from agent.tally import Entry
@@ -85,4 +85,4 @@ class Accounts:
         for key, account in self.by_key.items():
             if key.owner and at_ms - account.grown_ms > SILENT_MS:
                 continue
-            yield key, _NOTHING if key in self._young else account
+            yield key, _NOTHING if key in self._young else replace(account)

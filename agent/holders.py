@@ -69,7 +69,7 @@ class ProcessHolders:
         if pid not in self._known:
             person = self._ask(pid)
             name = person.command if person else "process that is gone or hidden"
-            user = person.user if person else ""
+            user = _HOSTILE.sub("?", person.user) if person else ""
             self._known[pid] = Holder(
                 kind="process", name=name, owner=user or UNATTRIBUTED, user=user, workload=self._workload
             )

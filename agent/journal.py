@@ -50,6 +50,8 @@ class JournalSettings:
                 raise SettingsError(f"[journal] {name} must lie between 0 and {LONGEST_DAYS} days")
         if self.max_bytes < 1024**2:
             raise SettingsError("[journal] max_bytes must be at least 1048576 (1 MiB)")
+        if not 0 <= self.spell_kept_seconds <= 10**15:
+            raise SettingsError("[journal] spell_kept_seconds must not be negative")
         if self.sync not in ("full", "normal"):
             raise SettingsError('[journal] sync must be "full" or "normal"')
 
@@ -67,7 +69,8 @@ class Record(NamedTuple):
 class Journal:
     """The writer. Records queue until `commit` writes them all in one transaction."""
 
-    def __init__(self, path: Path, settings: JournalSettings, now_ms: int) -> None:
+    def __init__(self, path: Path, settings: JournalSettings, now_ms: int, *, mend: bool = True) -> None:
+        """Open or make the file; a broken one is moved aside, unless `mend` is false. Raises JournalError."""
         self.path = path
         self.settings = settings
         self.moved_aside: Path | None = None
@@ -76,15 +79,17 @@ class Journal:
         self._gone = False
         self._lock = lock(path)
         try:
-            self._open(now_ms)
+            self._open(now_ms, mend=mend)
         except BaseException:
             self._lock.close()
             raise
 
-    def _open(self, now_ms: int) -> None:
+    def _open(self, now_ms: int, *, mend: bool = True) -> None:
         try:
             self._db = self._connect()
         except JournalBroken:
+            if not mend:
+                raise
             self.moved_aside = move_aside(self.path, now_ms)
             self._db = self._connect()
         self._scribe = Scribe(self._db)
@@ -214,11 +219,14 @@ class Journal:
         self.ticks_dropped = dropped
 
     def used_bytes(self) -> int:
-        """Bytes in use inside the file, without pages that are free for reuse."""
-        pages, free, size = (
-            self._db.execute(f"PRAGMA {name}").fetchone()[0]
-            for name in ("page_count", "freelist_count", "page_size")
-        )
+        """Tell the bytes in use inside the file, without free pages. Raises JournalError."""
+        try:
+            pages, free, size = (
+                self._db.execute(f"PRAGMA {name}").fetchone()[0]
+                for name in ("page_count", "freelist_count", "page_size")
+            )
+        except sqlite3.Error as error:
+            raise translated(error, self.path) from error
         return int((pages - free) * size)
 
     def prune(self, now_ms: int) -> int:

@@ -27,7 +27,7 @@ def connect(path: Path, *, writable: bool = False) -> sqlite3.Connection:
     mode = "rwc" if writable else "ro"
     try:
         db = sqlite3.connect(
-            f"file:{quote(str(path))}?mode={mode}", uri=True, isolation_level=None, timeout=10
+            f"file:{quote(os.fsencode(path))}?mode={mode}", uri=True, isolation_level=None, timeout=10
         )
         try:
             tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master")}
@@ -74,13 +74,14 @@ def translated_writing(error: sqlite3.Error, path: Path) -> JournalError:
 
 def lock(path: Path) -> IO[str]:
     """Become the one writer until the file that is given back is closed. Raises JournalError."""
-    beside = path.with_name(path.name + ".lock")
     try:
+        beside = path.with_name(path.name + ".lock")
         path.parent.mkdir(parents=True, exist_ok=True)
         held = beside.open("a+", encoding="ascii")
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise JournalError(
-            f"cannot write in {path.parent} ({error.strerror}): make it writable or name another --journal"
+            f"cannot write the journal {path} ({reason}): make its folder writable, or name another file"
         ) from error
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from agent.accounts import Account, Key
 from agent.books import Books, broken_event
 from agent.cadence import SamplerSettings
 from agent.clock import Clock
@@ -78,6 +79,8 @@ class Node:
         self._drain_file = Path(drain_file) if drain_file else None
         self._counts = _Counts()
         self._refused: Counter[tuple[str, str]] = Counter()
+        self._accounts: list[tuple[Key, Account]] = []  # as last committed: a kill must not take any back
+        self._journal_bytes = 0
         self._conditions: dict[str, Condition] = {}
         self._absent = ""
         self._failing = ""
@@ -163,7 +166,7 @@ class Node:
                 readings={reading.uuid: reading for reading in tick.readings},
                 states=states,
                 holders=held_by,
-                accounts=list(self._books.accounts.published(tick.end_ms)),
+                accounts=self._accounts,
                 health=self._health(),
             )
         )
@@ -199,12 +202,14 @@ class Node:
 
     def _drained(self) -> Callable[[str], bool]:
         """Read the drain file: it drains the GPUs it lists by UUID, or all when it lists none."""
-        if self._drain_file is None or not self._drain_file.exists():
+        if self._drain_file is None:
             return lambda _: False
         try:
             listed = set(self._drain_file.read_text(encoding="utf-8", errors="replace").split())
+        except PermissionError:
+            listed = set()  # it is there, though what it lists cannot be read
         except OSError:
-            listed = set()
+            return lambda _: False
         return lambda uuid: not listed or uuid in listed
 
     def _commit(self, now_ms: int) -> None:
@@ -215,12 +220,14 @@ class Node:
             if event:
                 log.error("the journal was broken: %s", event.text)
                 self._events.append(event)
+            self._journal_bytes = self._books.journal.used_bytes()
         except JournalError as error:
             self._counts.journal_failures += 1
             if not self._failing:
                 log.error("%s; intervals are kept in memory meanwhile", error)  # noqa: TRY400  one sentence
             self._failing = str(error)
             return
+        self._accounts = list(self._books.accounts.published(now_ms))
         if self._failing:
             log.warning("the journal is written again; nothing was lost")
             self._failing = ""
@@ -237,7 +244,7 @@ class Node:
             tick_cpu_seconds=self._cpu_seconds,
             probe_restarts=counts.restarts,
             refused=refused,
-            journal_bytes=journal.used_bytes(),
+            journal_bytes=self._journal_bytes,
             journal_ticks_dropped=journal.ticks_dropped,
             journal_pending=journal.pending,
             journal_failures=counts.journal_failures,

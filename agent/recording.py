@@ -9,6 +9,7 @@ import gzip
 import io
 import math
 import re
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
 from pathlib import Path
@@ -89,7 +90,7 @@ class Recording:
         """Give all lines in order. Raises ReplayError when the file as a whole cannot be read."""
         try:
             yield from self._rows()
-        except (OSError, EOFError, UnicodeError) as error:
+        except (OSError, EOFError, UnicodeError, zlib.error, csv.Error) as error:
             reason = getattr(error, "strerror", None) or str(error)
             raise ReplayError(f"cannot read {self.path}: {reason}") from error
 

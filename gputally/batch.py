@@ -22,7 +22,7 @@ def bulk_books(path: Path, settings: Settings) -> Iterator[Books]:
     now_ms = SystemClock(lambda _: True).wall_ms()
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 100)
-    journal = Journal(path, replace(settings.journal, sync="normal"), now_ms)
+    journal = Journal(path, replace(settings.journal, sync="normal"), now_ms, mend=False)
     try:
         yield Books(journal, settings.states, boot_id=boot_id())
     finally:

@@ -4,6 +4,7 @@ Exit codes: 0 fine, 1 a command could not do its work, 2 wrong use, settings or 
 """
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -33,6 +34,8 @@ then, beside it:        gputally status
 
 def main(arguments: Sequence[str]) -> int:
     """Run one subcommand; give the exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be Unicode
     parser = argparse.ArgumentParser(
         prog="gputally",
         description="An exact account of every GPU-second of a node.",
@@ -57,7 +60,8 @@ def main(arguments: Sequence[str]) -> int:
 def _guarded(execute: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
     try:
         code = execute(options)
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except (SettingsError, ReplayError) as error:
         return _say(error, 2)
     except GputallyError as error:
@@ -65,6 +69,8 @@ def _guarded(execute: Callable[[argparse.Namespace], int], options: argparse.Nam
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
+    except OSError as error:
+        return _say(GputallyError(f"cannot write the output: {error.strerror}"), 1)
     except KeyboardInterrupt:
         return 130
     return code

@@ -15,6 +15,7 @@ from gputally.batch import bulk_books
 from gputally.progress import Progress
 from gputally.settings import load
 
+SHORTEST_STEP, LONGEST_STEP = 0.001, 86_400
 EPILOG = """\
 formats, told by the header, .gz as well:
   our CSV               time,gpu and any quantity of `gputally metrics` without gpu_,
@@ -49,8 +50,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Replay all files. Raises ReplayError, JournalError, SettingsError."""
     settings = load(options.settings, os.environ)
-    if options.step is not None and options.step <= 0:
-        raise SettingsError("--step must be more than 0 seconds")
+    if options.step is not None and not SHORTEST_STEP <= options.step <= LONGEST_STEP:
+        raise SettingsError(f"--step must lie between {SHORTEST_STEP} and {LONGEST_STEP} seconds")
     zone = _zone(options.timezone)
     for path in options.files:
         node = options.node or path.name.partition(".")[0] or "replay"

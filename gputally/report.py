@@ -41,7 +41,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="until", default="", metavar="TIME", help="likewise, exclusive")
     parser.add_argument("--timezone", metavar="ZONE", help="in which weeks and dates begin (default: UTC)")
     parser.add_argument("--price", type=float, metavar="MONEY", help="what an hour of a GPU costs")
-    parser.add_argument("--format", choices=("text", "json"), default="text")
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to the terminal")
 
 

@@ -16,24 +16,13 @@ from agent.cadence import SamplerSettings
 from agent.errors import SettingsError
 from agent.journal import JournalSettings
 from agent.states import StateSettings
+from exporters.catalogue import FAMILIES
 from exporters.web import WebSettings
 
 SYSTEM_FILE = Path("/etc/gputally/gputally.toml")
 PREFIX = "GPUTALLY_"
 FILE_VARIABLE = "GPUTALLY_SETTINGS"
-_RESERVED = {
-    "node",
-    "gpu",
-    "uuid",
-    "model",
-    "state",
-    "owner",
-    "reason",
-    "slice",
-    "profile",
-    "instance",
-    "job",
-}
+_RESERVED = {"job", "instance", "slice", "profile"}.union(*(family.labels for family in FAMILIES.values()))
 T = TypeVar("T")
 
 
@@ -45,10 +34,12 @@ class NodeSettings:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Refuse labels that Prometheus would not take or that we need."""
+        """Refuse names and labels that Prometheus would not take or that we need."""
+        if not self.name.isprintable():
+            raise SettingsError("[node] name must be printable text")
         for key, value in self.labels.items():
-            if not isinstance(value, str):
-                raise SettingsError(f"[node] labels.{key} must be text in quotes")
+            if not isinstance(value, str) or not value.isprintable():
+                raise SettingsError(f"[node] labels.{key} must be printable text in quotes")
             if not key.isidentifier() or not key.isascii() or key.startswith("__") or key in _RESERVED:
                 raise SettingsError(
                     f"[node] labels.{key}: choose a name of letters, digits and _ that is not ours"
@@ -116,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise SettingsError(
             f"cannot read the settings {path}: {getattr(error, 'strerror', error)}"
         ) from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, and numbers and depth beyond Python's
         raise SettingsError(f"{path} is no TOML: {error}") from error
 
 
@@ -155,7 +146,7 @@ def _section(
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401  whatever TOML held
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return float(value)
     if hint == tuple[str, ...] and isinstance(value, list) and all(isinstance(one, str) for one in value):
         return tuple(value)

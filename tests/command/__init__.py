@@ -1,0 +1,1 @@
+"""The command: settings, subcommands and running nodes."""

@@ -1,0 +1,1 @@
+"""Pages and web server of a node."""
