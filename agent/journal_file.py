@@ -81,7 +81,7 @@ def lock(path: Path) -> IO[str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise JournalError(
-            f"cannot write the journal {path} ({reason}): make its folder writable, or name another file"
+            f"cannot write in {path.parent} ({reason}): make it writable, or name another --journal"
         ) from error
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
