@@ -87,11 +87,13 @@ class Node:
         self._cpu_seconds = 0.0
         self._events: list[Event] = []
         self._seen_ms = 0
+        self._heard_ns = 0
 
     def begin(self, boot_ms: int) -> None:
         """Account for the time since the journal was last written; `boot_ms` is when the host started."""
         now_ms = self._clock.wall_ms()
         self._seen_ms = now_ms
+        self._heard_ns = self._clock.monotonic_ns()
         if self._books.journal.moved_aside:
             text = f"the journal was broken and was moved to {self._books.journal.moved_aside}"
             log.error(text)
@@ -101,10 +103,10 @@ class Node:
 
     def step(self, timeout_seconds: float) -> bool:
         """Wait for one frame and take it; False when the time was over or waiting was ended."""
-        wait_ms = self._seen_ms + self._interval_ms + SILENCE_SECONDS * 1000 - self._clock.wall_ms()
-        frame = self._frames.next(max(0.0, min(timeout_seconds, wait_ms / 1000)))
+        frame = self._frames.next(max(0.0, min(timeout_seconds, self._silence_left())))
         match frame:
             case Tick():
+                self._heard_ns = self._clock.monotonic_ns()
                 self._look(frame)
             case Absent(sentence):
                 self._note_absent(sentence)
@@ -136,15 +138,21 @@ class Node:
         )
         self._absent = reason
 
+    def _silence_left(self) -> float:
+        """Give the seconds until the silence is too long; by the clock that nobody sets."""
+        silent_seconds = (self._clock.monotonic_ns() - self._heard_ns) / 1e9
+        return self._interval_ms / 1000 + SILENCE_SECONDS - silent_seconds
+
     def _enter_silence(self) -> None:
-        now_ms = self._clock.wall_ms()
-        if now_ms < self._seen_ms - self._interval_ms:  # the clock was set back
-            self._seen_ms = now_ms
-        end_ms = now_ms // self._interval_ms * self._interval_ms
-        if now_ms - self._seen_ms < self._interval_ms + SILENCE_SECONDS * 1000:
+        if self._silence_left() > 0:
             return
         self._counts.blind += 1
-        self._look(Tick(node=self._name, start_ms=self._seen_ms, end_ms=end_ms))
+        self._heard_ns = self._clock.monotonic_ns() - round(SILENCE_SECONDS * 1e9)
+        end_ms = self._clock.wall_ms() // self._interval_ms * self._interval_ms
+        if end_ms > self._seen_ms:
+            self._look(Tick(node=self._name, start_ms=self._seen_ms, end_ms=end_ms))
+        else:
+            self._seen_ms = end_ms  # the clock was set back
 
     def _look(self, tick: Tick) -> None:
         began = time.process_time()

@@ -290,13 +290,23 @@ def test_a_clock_that_is_set_forward_leaves_unknown_time(path: Path) -> None:
 
 
 def test_a_long_silence_is_one_tick(path: Path) -> None:
-    """When the agent itself did not run for hours, as in a suspended host, all of it is unknown."""
+    """When the agent itself did not run for hours, as in a stopped process, all of it is unknown."""
     with playing(path) as played:
-        played.works(1)
-        played.clock.step(5 * 3600)
+        end_ms = played.works(1)
+        played.clock.wait(5 * 3600 - SETTLE_MS / 1000)
         played.play(None)
         assert len(played.views) == 2
+        assert played.view.tick.end_ms == end_ms + 5 * 3_600_000
     assert by_state(path) == {"active": 20_000, "unknown": 2 * 18_000_000}
+
+
+def test_a_set_clock_is_no_silence(path: Path) -> None:
+    """A tick that comes after the clock was set forward is waited for as if nobody had set it."""
+    with playing(path) as played:
+        end_ms = played.works(1)
+        played.clock.step(3600)
+        played.play(Alive(), tick(end_ms), tick(end_ms + 3_600_000))
+    assert by_state(path) == {"active": 60_000, "unknown": 2 * 3_590_000}
 
 
 def test_a_drain_file_drains_the_node(path: Path, tmp_path: Path) -> None:
