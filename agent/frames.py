@@ -5,6 +5,7 @@ of it: whatever is not exactly a frame raises FrameError.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -71,7 +72,8 @@ def _reading(reading: Reading) -> dict[str, Any]:
 def decode(data: bytes) -> Frame:
     """Read a frame's body. Raises FrameError for anything else."""
     try:
-        body = json.loads(data)
+        body = json.loads(data, parse_constant=_no_number)
+        _check(body)
         match body["kind"]:
             case "tick":
                 return _tick_of(body)
@@ -81,8 +83,29 @@ def decode(data: bytes) -> Frame:
                 return Absent(_typed(body["sentence"], str))
             case other:
                 raise FrameError(f"a frame of unknown kind {other!r}")
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise FrameError(f"a frame that cannot be read: {error!r}") from error
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number")
+
+
+def _check(value: object) -> None:
+    """Raise ValueError for numbers and texts that no journal can hold."""
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check(name)
+            _check(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            _check(inner)
+    elif isinstance(value, str):
+        value.encode()
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{value!r} is no number")
+    elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{value!r} is beyond all bounds")
 
 
 def _typed(value: Any, kind: Any) -> Any:  # noqa: ANN401  whatever JSON held
@@ -99,8 +122,8 @@ def _tick_of(body: Mapping[str, Any]) -> Tick:
         start_ms=start_ms,
         end_ms=end_ms,
         driver_calls=_typed(body["driver_calls"], int),
-        driver_seconds=float(body["driver_seconds"]),
-        late_seconds=float(body["late_seconds"]),
+        driver_seconds=float(_typed(body["driver_seconds"], int | float)),
+        late_seconds=float(_typed(body["late_seconds"], int | float)),
         gpus=None if gpus is None else tuple(_gpu(gpu) for gpu in gpus),
         refusals=tuple(
             Refusal(_typed(uuid, str), _typed(what, str), _typed(why, str), _typed(times, int))

@@ -132,8 +132,10 @@ class Nvml:
                 handle = pynvml.nvmlDeviceGetHandleByIndex(index)
                 uuid = str(pynvml.nvmlDeviceGetUUID(handle))
             except pynvml.NVMLError as error:
-                forbidden += error.value == pynvml.NVML_ERROR_NO_PERMISSION
-                gone.append((None, _GONE.get(error.value, Condition.LOST)))
+                if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
+                    forbidden += 1
+                else:
+                    gone.append((None, _GONE.get(error.value, Condition.LOST)))
                 continue
             except UnicodeDecodeError:
                 gone.append((None, Condition.LOST))

@@ -52,6 +52,7 @@ class Prober:
         ]
         self._wake = wake
         self._child: subprocess.Popen[bytes] | None = None
+        self._out = -1
         self._buffer = bytearray()
         self._failures = 0
         self._start_at = 0.0
@@ -71,23 +72,20 @@ class Prober:
             now = time.monotonic()
             if self._child is None:
                 if now >= self._start_at:
-                    self._start()
+                    failed = self._start()
+                    if failed:
+                        return failed
                 elif not self._wait(None, min(until, self._start_at) - now) or now >= until:
                     return None
                 continue
-            frame = self._frame()
-            if frame is not None:
-                return frame
+            # What waits in the pipe is read before the probe is judged: the parent may be the late one.
+            came = self._frame() or self._read() or self._frame()
+            if came is not None:
+                return came
             if now >= self._deadline:
                 return self._end(f"no sign of life for {SILENCE_SECONDS:.0f} s: a driver call hangs")
-            if now >= until:
+            if now >= until or not self._wait(self._out, min(until, self._deadline) - now):
                 return None
-            out = self._child.stdout
-            if out is None or not self._wait(out.fileno(), min(until, self._deadline) - now):
-                return None
-            ended = self._read(out.fileno())
-            if ended:
-                return ended
 
     def _wait(self, source: int | None, seconds: float) -> bool:
         """Wait for the probe or for time; False when woken."""
@@ -99,21 +97,31 @@ class Prober:
             events = selector.select(max(0.0, seconds))
         return all(key.fd != self._wake for key, _ in events)
 
-    def _start(self) -> None:
+    def _start(self) -> Ended | None:
         self._buffer.clear()
         self._absent = ""
-        self._child = subprocess.Popen(  # noqa: S603  our own interpreter and module
-            self._arguments,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
-        self._deadline = time.monotonic() + FIRST_FRAME_SECONDS
-
-    def _read(self, source: int) -> Ended | None:
         try:
-            data = os.read(source, 1 << 16)
+            self._child = subprocess.Popen(  # noqa: S603  our own interpreter and module
+                self._arguments,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            )
+        except OSError as error:
+            return self._end(f"it cannot be started: {error.strerror}")
+        if self._child.stdout is not None:
+            self._out = self._child.stdout.fileno()
+            os.set_blocking(self._out, False)
+        self._deadline = time.monotonic() + FIRST_FRAME_SECONDS
+        return None
+
+    def _read(self) -> Ended | None:
+        """Take what waits in the pipe, without waiting for more."""
+        try:
+            data = os.read(self._out, 1 << 16)
+        except BlockingIOError:
+            return None
         except OSError as error:
             return self._end(f"its pipe failed: {error.strerror}")
         if not data:

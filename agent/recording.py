@@ -20,12 +20,13 @@ from agent.tick import QUANTITIES
 
 MIB = 1024.0 * 1024.0
 LONGEST_CELL = 10_000
+MOST_WATTS, MOST = 1e6, 1e15
 _LATEST_S = 4_102_444_800  # 2100-01-01
 _ABSENT = re.compile(
     r"\[?\s*(n/?a|not supported|unknown error|not active|requested functionality.*)?\s*\]?", re.IGNORECASE
 )
 _UNIT = re.compile(r"\s*\[[^\]]*\]$")
-_NUMBER = re.compile(r"\s*([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)\s*(%|MiB|W|MHz|C)?\s*", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*([-+]?[0-9]+\.?[0-9]*(?:e[-+]?[0-9]+)?)\s*(%|MiB|W|MHz|C)?\s*", re.IGNORECASE)
 _TEXTS = ("node", "model", "owner", "holder")
 _SMI: dict[str, tuple[str, float]] = {
     "utilization.gpu": ("busy_ratio", 0.01),
@@ -100,7 +101,7 @@ class Recording:
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
             plain = gzip.GzipFile(fileobj=raw) if packed else raw
             with io.TextIOWrapper(
-                io.BufferedReader(plain), encoding="utf-8", errors="replace", newline=""
+                io.BufferedReader(plain), encoding="utf-8-sig", errors="replace", newline=""
             ) as text:
                 reader = csv.reader(text, skipinitialspace=True)
                 parse = self._header(next(reader, []))
@@ -158,7 +159,7 @@ class Recording:
         model = next((names.index(name) for name in ("name", "gpu_name") if name in names), None)
         self.quantities = frozenset(name for name, _, _ in columns)
         where = (names.index("timestamp"), names.index(ids[0]), None, model, None, None)
-        return _parser(where, columns, len(names), self._time)
+        return _parser(where, columns, len(names), self._time, [names.index(name) for name in ids])
 
     def _time(self, text: str) -> int:
         try:
@@ -171,7 +172,7 @@ class Recording:
             seconds = moment.timestamp()
         if not 0 < seconds < _LATEST_S:
             raise ValueError(f"time {text!r} lies outside 1970 to 2100")
-        return round(seconds * 1000)
+        return max(1, round(seconds * 1000))
 
 
 def _guarded(parse: Parse, cells: Sequence[str], line: int) -> Row | Bad:
@@ -186,36 +187,45 @@ def _parser(
     columns: Sequence[tuple[str, int, float]],
     width: int,
     time_of: Callable[[str], int],
+    gpus_at: Sequence[int] = (),
 ) -> Parse:
-    """Make the function that reads one line; `where` are the columns of time, GPU and the texts."""
+    """Make the function that reads one line; `where` are the columns of time, GPU and the texts.
+
+    `gpus_at` are the columns that may name the GPU in a log of nvidia-smi, whose numbers may have units.
+    """
     time_at, gpu_at, *texts = where
+    units = bool(gpus_at)
 
     def parse(cells: Sequence[str]) -> Row:
         if len(cells) != width:
             raise ValueError(f"{len(cells)} cells where the header has {width}")
         gpu = cells[gpu_at or 0].strip()
+        if gpus_at:
+            gpu = next((cells[at].strip() for at in gpus_at if not _ABSENT.fullmatch(cells[at])), "")
         if not gpu or len(gpu) > LONGEST_CELL:
             raise ValueError("no GPU is named")
         node, model, owner, holder = ("" if at is None else cells[at].strip() for at in texts)
-        values = {name: _value(name, cells[at], factor) for name, at, factor in columns}
+        values = {name: _value(name, cells[at], factor, units=units) for name, at, factor in columns}
         return Row(time_of(cells[time_at or 0]), gpu, node, model, owner, holder, values)
 
     return parse
 
 
-def _value(name: str, cell: str, factor: float) -> float | None:
+def _value(name: str, cell: str, factor: float, *, units: bool) -> float | None:
     """Read a number in its base unit. Raises ValueError for one that cannot be."""
     try:
         value = float(cell) * factor
     except ValueError:
         if _ABSENT.fullmatch(cell):
             return None
-        number = _NUMBER.fullmatch(cell)
+        number = _NUMBER.fullmatch(cell) if units else None
         if number is None:
             raise ValueError(f"{name} is {cell[:40]!r}, no number") from None
         value = float(number[1]) * factor
     if not math.isfinite(value) or (value < 0 and not name.endswith("_celsius")):
         raise ValueError(f"{name} is {cell[:40]!r}")
+    if value > (MOST_WATTS if name.endswith("_watts") else MOST):
+        raise ValueError(f"{name} is {cell[:40]!r}, more than any device has")
     if name.endswith("_ratio") and value > 1:
         raise ValueError(f"{name} is {cell[:40]!r}, and a ratio is at most 1")
     return value

@@ -17,6 +17,8 @@ from agent.tick import Gpu, Hold, Holder, Reading, Tick, Workload, reading_of
 LONGEST_STEPS = 2.5
 BAD_SHARE = 0.01
 BAD_SHOWN = 5
+YEAR_MS = 365 * 86_400_000
+LONGEST_MS = 5 * YEAR_MS
 COMMIT_READINGS = 20_000
 ROWS_KEPT = 250_000
 """A recording of no more rows is read once and kept; a longer one is read twice."""
@@ -47,8 +49,8 @@ class Survey:
 def survey(recording: Recording, node: str, step_seconds: float | None = None) -> Survey:
     """Read a recording once without writing anything.
 
-    Raises ReplayError when it holds no rows, when more than 1 % of its lines are bad, or when its step cannot
-    be told.
+    Raises ReplayError when it holds no rows, when more than 1 % of its lines are bad, when its times cannot
+    be meant, or when its step cannot be told.
     """
     found = Survey()
     steps: Counter[int] = Counter()
@@ -59,31 +61,44 @@ def survey(recording: Recording, node: str, step_seconds: float | None = None) -
             found.bad_lines += 1
             found.bad += [row] if len(found.bad) < BAD_SHOWN else []
             continue
-        at_ms, gpu = row.at_ms, row.gpu
         found.rows += 1
+        found.in_order = found.in_order and row.at_ms >= before_ms
+        before_ms = row.at_ms
         if found.kept is not None:
             found.kept.append(row)
             if found.rows >= ROWS_KEPT:
                 found.kept = None
-        found.tells_holders = found.tells_holders or bool(row.owner or row.holder)
-        found.in_order = found.in_order and at_ms >= before_ms
-        before_ms = at_ms
-        found.first_ms = min(found.first_ms or at_ms, at_ms)
-        found.last_ms = max(found.last_ms, at_ms)
-        last_ms = latest.get(gpu)
-        latest[gpu] = at_ms
-        if last_ms is None:
-            found.gpus[gpu] = Gpu(uuid=gpu, index=len(found.gpus), model=row.model)
-            found.nodes[gpu] = row.node or node
-        elif at_ms > last_ms:
-            steps[at_ms - last_ms] += 1
+        _note(found, steps, latest, row, node)
     _check_lines(recording, found)
+    if not found.in_order:
+        found.kept = sorted(_rows(recording, found), key=lambda row: row.at_ms)
+        steps.clear()
+        latest.clear()
+        for row in found.kept:
+            _note(found, steps, latest, row, node)
     found.step_ms = round(step_seconds * 1000) if step_seconds else _median(steps)
     if found.step_ms <= 0:
-        raise ReplayError(
-            f"{recording.path}: no GPU has two rows, so its step is unknown: give --step SECONDS"
-        )
+        raise ReplayError(f"{recording.path}: no GPU has two rows to tell the step: give --step SECONDS")
     return found
+
+
+def _note(found: Survey, steps: Counter[int], latest: dict[str, int], row: Row, node: str) -> None:
+    at_ms, gpu = row.at_ms, row.gpu
+    found.tells_holders = found.tells_holders or bool(row.owner or row.holder)
+    found.first_ms = min(found.first_ms or at_ms, at_ms)
+    found.last_ms = max(found.last_ms, at_ms)
+    last_ms = latest.get(gpu)
+    latest[gpu] = at_ms
+    if last_ms is None:
+        index = found.gpus[gpu].index if gpu in found.gpus else len(found.gpus)
+        found.gpus[gpu] = Gpu(uuid=gpu, index=index, model=row.model)
+        found.nodes[gpu] = row.node or node
+    elif at_ms > last_ms:
+        steps[at_ms - last_ms] += 1
+
+
+def _rows(recording: Recording, found: Survey) -> Iterable[Row]:
+    return found.kept or (row for row in recording if isinstance(row, Row))
 
 
 def _check_lines(recording: Recording, found: Survey) -> None:
@@ -96,6 +111,9 @@ def _check_lines(recording: Recording, found: Survey) -> None:
         )
     if not found.rows:
         raise ReplayError(f"{recording.path} holds no rows")
+    if found.last_ms - found.first_ms > LONGEST_MS:
+        years = (found.last_ms - found.first_ms) / YEAR_MS
+        raise ReplayError(f"{recording.path} spans {years:.1f} years: one of its times is wrong")
 
 
 def _median(steps: Counter[int]) -> int:
@@ -129,11 +147,8 @@ def replay(
                 "replay into a new journal"
             )
     _open(found, books)
-    rows: Iterable[Row] = found.kept or (row for row in recording if isinstance(row, Row))
-    if not found.in_order:
-        rows = sorted(rows, key=lambda row: row.at_ms)
     entered = waiting = 0
-    for tick, holds in _ticks(rows, found, node, workload):
+    for tick, holds in _ticks(_rows(recording, found), found, node, workload):
         books.post(tick, holds, complete=False)
         entered += len(tick.readings)
         waiting += len(tick.readings)

@@ -13,6 +13,8 @@ HOLE = 1.5
 """A distance of more than this many periods between samples means that some were lost."""
 CLOCK_TOLERANCE_US = 60_000_000
 """Timestamps further than this from the wall clock count on another clock."""
+SINCE_EPOCH_US = 10**15
+"""Timestamps below this, in 2001, cannot count from the epoch."""
 
 
 class Ring:
@@ -27,9 +29,8 @@ class Ring:
     def feed(self, samples: list[tuple[int, int]], now_us: int) -> int:
         """Take samples (time, whole per cents); give how many were not believed."""
         refused = 0
-        if samples and self._offset_us is None:
-            behind_us = now_us - samples[-1][0]
-            self._offset_us = 0 if abs(behind_us) < CLOCK_TOLERANCE_US else behind_us
+        if samples:
+            self._tell_clock(now_us - samples[-1][0], since_epoch=samples[-1][0] > SINCE_EPOCH_US)
         times = [at_us for at_us, _ in samples]
         if len(times) > 3:  # noqa: PLR2004  fewer do not make a median
             self._period_us = (
@@ -39,14 +40,31 @@ class Ring:
             if at_us <= self.last_us:
                 continue
             wall_us = at_us + (self._offset_us or 0)
-            if not 0 <= percent <= 100 or wall_us > now_us + 1_000_000:  # noqa: PLR2004
+            if wall_us > now_us + 1_000_000:
                 refused += 1
+                continue
+            if not 0 <= percent <= 100:  # noqa: PLR2004
+                refused += 1
+                self.last_us = at_us
                 continue
             since_us = at_us - self.last_us
             length_us = since_us if self.last_us and since_us <= HOLE * self._period_us else self._period_us
             self._steps.append((wall_us - length_us, wall_us, percent / 100))
             self.last_us = at_us
         return refused
+
+    def _tell_clock(self, behind_us: int, *, since_epoch: bool) -> None:
+        """Find on which clock samples are dated: most on the wall clock, some on one since boot.
+
+        A newest sample from long ago may also mean that the ring stood still. So a date since the epoch is
+        held to be of another clock only when samples that are new are old again.
+        """
+        if abs(behind_us) < CLOCK_TOLERANCE_US:
+            self._offset_us = 0
+        elif self._offset_us is None:
+            self._offset_us = 0 if since_epoch else behind_us
+        elif self._offset_us == 0:
+            self._offset_us = behind_us
 
     def sum(self, start_us: float, end_us: float) -> tuple[float, float]:
         """Give the integral over [start, end) and the time covered, both in µs."""

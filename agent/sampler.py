@@ -128,7 +128,7 @@ class Sampler:
         readings = []
         for uuid, watch in list(self._watches.items()):
             try:
-                readings.append(watch.reading(start_ms, end_ms))
+                readings.append(watch.reading(start_ms, end_ms, late_ms / 1000))
             except GpuGone as gone:
                 self._lose(uuid, gone.condition)
         readings += [

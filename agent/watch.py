@@ -28,6 +28,7 @@ ENGINES = ("encoder_ratio", "decoder_ratio", "jpeg_ratio", "ofa_ratio")
 COVERED_ENOUGH = 0.5
 """A mean of less than this share of the interval would speak for time that was not seen."""
 PROCESSES_MS = 5_000
+LATE_SECONDS = 1.0
 
 
 class Polls:
@@ -164,11 +165,17 @@ class Watch:
             ns = self._counters.get(FIELD_THERMAL)
         return None if ns is None else ns / 1e9
 
-    def reading(self, start_ms: int, end_ms: int) -> Reading:
-        """Give what the interval that ended with the last turn amounts to."""
+    def _energy_at_end(self, power_watts: Amount, late_seconds: float) -> Amount:
+        """Give the energy counter at the end of the interval, also when it was read much later."""
+        if self._closed is None or power_watts is None or late_seconds < LATE_SECONDS:
+            return self._closed[0] if self._closed else None
+        return self._closed[0] - power_watts * late_seconds
+
+    def reading(self, start_ms: int, end_ms: int, late_seconds: float = 0.0) -> Reading:
+        """Give what the interval that ended with the last turn amounts to; `late_seconds` after its end."""
         polls, limits = self._closing, self._device.limits
         pids = polls.pids
-        energy = self._closed[0] if self._closed else None
+        power_watts = self._power()
         return Reading(
             uuid=self.gpu.uuid,
             start_ms=start_ms,
@@ -185,9 +192,9 @@ class Watch:
             memory_used_max_bytes=polls.largest("memory_used_bytes"),
             memory_reserved_bytes=polls.last("memory_reserved_bytes"),
             memory_total_bytes=polls.last("memory_total_bytes"),
-            power_watts=self._power(),
+            power_watts=power_watts,
             power_limit_watts=polls.last("power_limit_watts"),
-            energy_joules_total=energy,
+            energy_joules_total=self._energy_at_end(power_watts, late_seconds),
             temperature_celsius=polls.mean("temperature_celsius"),
             temperature_max_celsius=polls.largest("temperature_celsius"),
             temperature_slowdown_celsius=limits["temperature_slowdown_celsius"],

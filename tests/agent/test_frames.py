@@ -1,0 +1,280 @@
+"""Frames between probe and parent: what goes in comes out, and nothing else is believed."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.errors import FrameError
+from agent.frames import LENGTH_BYTES, MAX_BYTES, Absent, Alive, decode, encode
+from agent.simulated.scenario import parse_simulation
+from agent.tick import QUANTITIES, Condition, Gpu, Process, Refusal, Tick, reading_of
+
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+NOON_MS = 1_767_700_800_000
+
+_counts = st.integers(0, 2**53)
+_amounts = st.none() | st.floats(-1e15, 1e15)
+_times = st.tuples(st.integers(0, 2**53), st.integers(1, 2**40)).map(lambda pair: (pair[0], sum(pair)))
+_processes = st.builds(Process, pid=_counts, memory_used_bytes=st.none() | _counts)
+_readings = st.builds(
+    lambda uuid, times, values, condition, processes: reading_of(
+        uuid, times[0], times[1], values, condition=condition, processes=processes
+    ),
+    uuid=st.text(max_size=50),
+    times=_times,
+    values=st.dictionaries(st.sampled_from(sorted(QUANTITIES)), _amounts),
+    condition=st.sampled_from(Condition),
+    processes=st.none() | st.lists(_processes, max_size=3).map(tuple),
+)
+_gpus = st.builds(Gpu, uuid=st.text(), index=_counts, model=st.text(), serial=st.text(), pci_bus=st.text())
+_seconds = st.floats(0, 1e9)
+_ticks = st.builds(
+    lambda times, **rest: Tick(start_ms=times[0], end_ms=times[1], **rest),
+    times=_times,
+    node=st.text(),
+    readings=st.lists(_readings, max_size=4).map(tuple),
+    gpus=st.none() | st.lists(_gpus, max_size=4).map(tuple),
+    refusals=st.lists(st.builds(Refusal, st.text(), st.text(), st.text(), _counts), max_size=3).map(tuple),
+    driver_calls=_counts,
+    driver_seconds=_seconds,
+    late_seconds=_seconds,
+)
+_leaves = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(10**400), 10**400)
+    | st.floats()
+    | st.text(max_size=5)
+    | st.sampled_from(["tick", "alive", "absent", "ok", "busy_ratio"])
+)
+_json = st.recursive(
+    _leaves,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(["kind", "node", "values", "uuid"]) | st.text(max_size=3), inner)
+    ),
+    max_leaves=12,
+)
+
+
+def tick_of(gpus: int = 2) -> Tick:
+    """Make a tick as a probe sends it."""
+    simulation = parse_simulation(f"h200x{gpus}:training")
+    return Tick(
+        node="hall2-n017",
+        start_ms=NOON_MS,
+        end_ms=NOON_MS + 10_000,
+        readings=tuple(simulation.reading(index, NOON_MS, NOON_MS + 10_000) for index in range(gpus)),
+        gpus=tuple(simulation.gpu(index) for index in range(gpus)),
+        refusals=(Refusal(simulation.uuid(0), "field_82", "unsupported", 1),),
+        driver_calls=131,
+        driver_seconds=0.0173,
+        late_seconds=0.004,
+    )
+
+
+def body_of(tick: Tick) -> Any:  # noqa: ANN401  JSON
+    """Give the JSON of a tick's frame."""
+    return json.loads(encode(tick)[LENGTH_BYTES:])
+
+
+def parts(body: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:  # noqa: ANN401
+    """List the paths to all values in JSON."""
+    inner = body.items() if isinstance(body, dict) else enumerate(body) if isinstance(body, list) else ()
+    return [path, *(found for key, value in inner for found in parts(value, (*path, key)))]
+
+
+def altered(body: Any, path: tuple[Any, ...], value: Any) -> bytes:  # noqa: ANN401
+    """Put another value at a path; give it as JSON."""
+    if not path:
+        return json.dumps(value).encode()
+    place = body
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return json.dumps(body).encode()
+
+
+def taken_or_refused(data: bytes) -> None:
+    """Assert that bytes are a frame or a FrameError, and a frame is a sound one that can be sent on."""
+    try:
+        frame = decode(data)
+    except FrameError:
+        return
+    assert decode(encode(frame)[LENGTH_BYTES:]) == frame
+
+
+# There and back
+
+
+@patient
+@given(_ticks)
+def test_a_tick_comes_back_as_it_was(tick: Tick) -> None:
+    """Every field of every part survives, None and absent inventory included."""
+    data = encode(tick)
+    assert int.from_bytes(data[:LENGTH_BYTES]) == len(data) - LENGTH_BYTES
+    assert decode(data[LENGTH_BYTES:]) == tick
+
+
+@pytest.mark.parametrize("frame", [Alive(), Absent("no driver: load it"), tick_of(), tick_of(64)])
+def test_every_kind_of_frame_comes_back(frame: Alive | Absent | Tick) -> None:
+    """A sign of life, the reason for absence, and the tick of a whole node, well below the largest frame."""
+    data = encode(frame)
+    assert decode(data[LENGTH_BYTES:]) == frame
+    assert len(data) < MAX_BYTES / 10
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_no_frame_is_made_of_what_is_no_number(value: float) -> None:
+    """The probe does not send NaN."""
+    reading = reading_of("GPU-1", NOON_MS, NOON_MS + 1, {"power_watts": value})
+    with pytest.raises(ValueError, match="JSON"):
+        encode(replace(tick_of(), readings=(reading,)))
+
+
+# What is no frame
+
+
+@patient
+@given(st.binary(max_size=300))
+def test_random_bytes_are_no_frame(data: bytes) -> None:
+    """Garbage raises FrameError and nothing else."""
+    taken_or_refused(data)
+
+
+@patient
+@given(_json)
+def test_random_json_is_no_frame(body: object) -> None:
+    """JSON of any shape is a frame or raises FrameError."""
+    taken_or_refused(json.dumps(body).encode())
+
+
+@patient
+@given(st.data())
+def test_a_frame_with_a_wrong_part_is_no_frame(data: st.DataObject) -> None:
+    """Any value of a tick, replaced by anything, is believed only where it is of the right kind."""
+    body = body_of(tick_of(1))
+    path = data.draw(st.sampled_from(parts(body)))
+    taken_or_refused(altered(body, path, data.draw(_json)))
+
+
+@patient
+@given(st.data())
+def test_a_frame_with_wrong_bytes_is_no_frame(data: st.DataObject) -> None:
+    """Bytes that are altered, lost or doubled raise FrameError, or the frame is sound all the same."""
+    whole = bytearray(encode(tick_of(1))[LENGTH_BYTES:])
+    start = data.draw(st.integers(0, len(whole)))
+    end = data.draw(st.integers(start, min(len(whole), start + 20)))
+    whole[start:end] = data.draw(st.binary(max_size=20))
+    taken_or_refused(bytes(whole))
+
+
+@patient
+@given(st.data())
+def test_a_part_that_is_missing_is_noticed(data: st.DataObject) -> None:
+    """A frame without one of its keys raises FrameError, unless it is a quantity or a text that may lack."""
+    body = body_of(tick_of(1))
+    path = data.draw(st.sampled_from([path for path in parts(body) if path and isinstance(path[-1], str)]))
+    place = body
+    for key in path[:-1]:
+        place = place[key]
+    del place[path[-1]]
+    if path[-2:-1] == ("values",) or (path[0] == "gpus" and path[-1] not in ("uuid", "index", "model")):
+        taken_or_refused(json.dumps(body).encode())
+    else:
+        with pytest.raises(FrameError):
+            decode(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("depth", [500, 100_000])
+@pytest.mark.parametrize(
+    "build", [lambda n: b"[" * n + b"]" * n, lambda n: b'{"kind":' * n + b"1" + b"}" * n]
+)
+def test_nesting_beyond_reason_is_no_frame(depth: int, build: Callable[[int], bytes]) -> None:
+    """Brackets in brackets raise FrameError, not the end of the stack."""
+    with pytest.raises(FrameError):
+        decode(build(depth))
+
+
+_NUMBERS = [
+    ("start_ms",),
+    ("end_ms",),
+    ("driver_calls",),
+    ("driver_seconds",),
+    ("late_seconds",),
+    ("gpus", 0, "index"),
+    ("refusals", 0, 3),
+    ("readings", 0, "start_ms"),
+    ("readings", 0, "end_ms"),
+    ("readings", 0, "values", "power_watts"),
+    ("readings", 0, "processes", 0, "pid"),
+    ("readings", 0, "processes", 0, "memory_used_bytes"),
+]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [True, False, "17", [], float("nan"), float("inf"), float("-inf"), 10**400],
+    ids=["true", "false", "text", "list", "NaN", "Infinity", "-Infinity", "400 digits"],
+)
+def test_what_is_no_number_is_not_taken_for_one(value: object) -> None:
+    """Booleans, texts, NaN, infinities and numbers beyond all bounds raise FrameError wherever they stand."""
+    believed = []
+    for path in _NUMBERS:
+        try:
+            decode(altered(body_of(tick_of(1)), path, value))
+        except FrameError:
+            continue
+        except OverflowError:
+            believed.append(("crash", *path))
+        else:
+            believed.append(path)
+    assert believed == []
+
+
+def test_a_number_that_overflows_is_not_taken() -> None:
+    """1e999 is valid JSON, and no number."""
+    data = json.dumps(body_of(tick_of(1))).replace('"power_limit_watts": 700', '"power_limit_watts": 1e999')
+    assert "1e999" in data
+    with pytest.raises(FrameError):
+        decode(data.encode())
+
+
+@pytest.mark.parametrize(
+    "path",
+    [("end_ms",), ("driver_calls",), ("refusals", 0, 3), ("readings", 0, "end_ms"), ("gpus", 0, "index")],
+    ids=str,
+)
+def test_a_number_that_no_journal_can_hold_is_not_taken(path: tuple[Any, ...]) -> None:
+    """Whole numbers are written with 64 bits: larger ones raise FrameError here, not trouble there."""
+    with pytest.raises(FrameError):
+        decode(altered(body_of(tick_of(1)), path, 2**63))
+
+
+@pytest.mark.parametrize("path", [("node",), ("readings", 0, "uuid"), ("gpus", 0, "model")], ids=str)
+def test_text_that_no_file_can_hold_is_not_taken(path: tuple[Any, ...]) -> None:
+    """Half of a surrogate pair is valid JSON, but no text that a journal can hold."""
+    with pytest.raises(FrameError):
+        decode(altered(body_of(tick_of(1)), path, "\ud800"))
+
+
+@pytest.mark.parametrize(("start_ms", "end_ms"), [(10, 10), (10, 9), (-5, 10)])
+def test_an_interval_must_go_forward(start_ms: int, end_ms: int) -> None:
+    """Empty intervals, backward ones and those before 1970 raise FrameError."""
+    body = body_of(tick_of(1))
+    body["start_ms"], body["end_ms"] = start_ms, end_ms
+    with pytest.raises(FrameError, match="an interval from"):
+        decode(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize("kind", ["tock", None, 5, ["tick"]])
+def test_an_unknown_kind_is_named(kind: object) -> None:
+    """The error says which kind it was."""
+    with pytest.raises(FrameError, match="unknown kind"):
+        decode(json.dumps({"kind": kind}).encode())
