@@ -9,6 +9,7 @@ import struct
 import sys
 import time
 from collections.abc import Callable
+from itertools import islice
 from typing import Any
 
 import pynvml
@@ -70,6 +71,8 @@ _FIELDS = (
 _FIELD = struct.Struct("IIqqiiQ")
 """nvmlFieldValue_t: id, scope, timestamp, latency, type, return code, value. Read as a whole, since each
 attribute of a pynvml struct costs as much as all seven numbers here."""
+_SAMPLE = struct.Struct("QI4x")
+"""nvmlSample_t: timestamp and a value that is an unsigned int in all rings we read."""
 _AS = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "d",
     pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "I",
@@ -302,7 +305,10 @@ class Device:
     def samples(self, kind: int, after_us: int) -> list[tuple[int, int]]:
         """Fetch what a driver's ring gained after a moment: (time in µs, whole per cents), oldest first."""
         answer = self._ask(f"samples_{kind}", pynvml.nvmlDeviceGetSamples, kind, after_us)
-        return [] if answer is None else [(one.timeStamp, one.sampleValue.uiVal) for one in answer[1]]
+        if answer is None or not answer[1]:
+            return []
+        array = answer[1][0]._b_base_  # the ctypes array that all samples lie in
+        return list(islice(_SAMPLE.iter_unpack(array), len(answer[1])))
 
     def utilization_ratio(self) -> float | None:
         """Read the driver's own short-window busy share: a snapshot, for where there is no ring."""

@@ -5,7 +5,7 @@ was rolled back, since rows that gave them may be gone.
 """
 
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 
 from agent.accounts import Account, Key
@@ -14,9 +14,6 @@ from agent.spells import Spell
 from agent.tally import HOUR_MS, Entry, Timeline
 from agent.tick import QUANTITIES, Event, Gpu, Holder, Reading, Tick
 
-_READING = f"""INSERT INTO reading
-    (tick_id, gpu_id, start_ms, end_ms, condition, {", ".join(QUANTITIES)})
-    VALUES (?, ?, ?, ?, ?{", ?" * len(QUANTITIES)})"""
 _TICK = """INSERT INTO tick (node_id, start_ms, end_ms, late_seconds, driver_calls, driver_seconds)
     VALUES (?, ?, ?, ?, ?, ?)"""
 _IDENTITY = """UPDATE gpu SET model = ?, serial = ?, board_part = ?, vbios = ?, driver = ?, cuda = ?
@@ -66,17 +63,26 @@ class Scribe:
         ).lastrowid
         if number is None:
             raise sqlite3.InternalError("the tick got no number")
-        self._db.executemany(_READING, (self._reading(number, reading) for reading in tick.readings))
+        self._readings(number, tick.readings)
         return number
 
-    def _reading(self, tick_id: int, reading: Reading) -> tuple[object, ...]:
-        return (
-            tick_id,
-            self._gpu(reading.uuid),
-            reading.start_ms,
-            reading.end_ms,
-            reading.condition.value,
-            *_quantities_of(reading),
+    def _readings(self, tick_id: int, readings: Sequence[Reading]) -> None:
+        """Write readings; columns in which all of them are silent are left out, which is much faster."""
+        columns = zip(*(_quantities_of(reading) for reading in readings), strict=True)
+        told = [
+            (name, one) for name, one in zip(QUANTITIES, columns, strict=False) if one.count(None) < len(one)
+        ]
+        names = ["tick_id", "gpu_id", "start_ms", "end_ms", "condition", *(name for name, _ in told)]
+        identity = (
+            [tick_id] * len(readings),
+            [self._gpu(reading.uuid) for reading in readings],
+            [reading.start_ms for reading in readings],
+            [reading.end_ms for reading in readings],
+            [reading.condition.value for reading in readings],
+        )
+        self._db.executemany(
+            f"INSERT INTO reading ({', '.join(names)}) VALUES (?{', ?' * (len(names) - 1)})",
+            zip(*identity, *(column for _, column in told), strict=True),
         )
 
     def entries(self, tick_id: int, entries: Iterable[Entry], hours: Hours) -> None:
@@ -221,11 +227,12 @@ class Scribe:
         return self._owners[name]
 
     def _holder(self, holder: Holder) -> int:
-        if holder not in self._holders:
+        number = self._holders.get(holder)
+        if number is None:
             values = (holder.kind, holder.name, holder.owner, holder.user, holder.workload.value)
             columns = ("kind", "name", "owner", "user", "workload")
-            self._holders[holder] = self._number("holder", columns, values)
-        return self._holders[holder]
+            number = self._holders[holder] = self._number("holder", columns, values)
+        return number
 
     def _gpu(self, uuid: str) -> int:
         if uuid not in self._gpus:

@@ -79,9 +79,9 @@ class Verdict(NamedTuple):
 
 def activity(reading: Reading, settings: StateSettings) -> bool | None:
     """Tell whether the GPU worked in the interval; None where the device would not say."""
-    engines = (reading.encoder_ratio, reading.decoder_ratio, reading.jpeg_ratio, reading.ofa_ratio)
-    if any(engine is not None and engine > 0 for engine in engines):
-        return True
+    for engine in (reading.encoder_ratio, reading.decoder_ratio, reading.jpeg_ratio, reading.ofa_ratio):
+        if engine is not None and engine > 0:
+            return True
     if reading.sm_active_ratio is not None:
         return reading.sm_active_ratio >= settings.active_sm_ratio
     if reading.busy_ratio is not None:

@@ -163,9 +163,7 @@ class Tally:
         if verdict.state is State.UNKNOWN:
             self._unseen(line, length_ms, posting)
         else:
-            present = {hold.holder for hold in verdict.holds} if verdict.state is State.HELD_GAP else set()
-            for holder in [known for known in line.spells if known not in present]:
-                _end_spell(line, holder, posting)
+            _end_others(line, verdict, posting)
         idle_from = self._lengthen_spells(line, verdict, span, posting)
         posting.entries.extend(_split(line, verdict, span, idle_from, (busy_us, energy_mj)))
 
@@ -212,6 +210,14 @@ class Tally:
         return idle_from
 
 
+def _end_others(line: Timeline, verdict: Verdict, posting: Posting) -> None:
+    """End the spells of all that no longer hold the GPU without activity."""
+    if line.spells:
+        present = [hold.holder for hold in verdict.holds] if verdict.state is State.HELD_GAP else []
+        for holder in [known for known in line.spells if known not in present]:
+            _end_spell(line, holder, posting)
+
+
 def _end_spell(line: Timeline, holder: Holder, posting: Posting) -> None:
     posting.spells.append(replace(line.spells.pop(holder), unknown_ms=0, ended=True))
 
@@ -235,15 +241,15 @@ def _split(
 
     `amounts` are the interval's busy microseconds and millijoules, None where they are not known.
     """
+    start_ms, end_ms = span
+    if len(verdict.holds) <= 1 and end_ms <= (start_ms // HOUR_MS + 1) * HOUR_MS:
+        only = verdict.holds[0].holder if verdict.holds else None
+        idle_ms = idle_from.get(only, end_ms) if idle_from else end_ms
+        if not start_ms < idle_ms < end_ms:  # nothing to cut, as nearly always
+            yield _whole(line, State.HELD_IDLE if idle_ms <= start_ms else verdict.state, only, span, amounts)
+            return
     holders: Sequence[Holder | None] = [hold.holder for hold in verdict.holds] or [None]
     weights = _weights(verdict.holds) if verdict.holds else [1]
-    start_ms, end_ms = span
-    if len(holders) == 1 and end_ms <= (start_ms // HOUR_MS + 1) * HOUR_MS:
-        idle_ms = idle_from.get(holders[0], end_ms)
-        if not start_ms < idle_ms < end_ms:  # nothing to cut, as nearly always
-            state = State.HELD_IDLE if idle_ms <= start_ms else verdict.state
-            yield _whole(line, state, holders[0], span, amounts)
-            return
     marks = {edge for piece in _hours(*span) for edge in piece}
     marks.update(edge for edge in idle_from.values() if start_ms < edge < end_ms)
     pieces = list(pairwise(sorted(marks)))
