@@ -134,7 +134,10 @@ def test_no_command_line_gets_through_as_it_is(words: list[str]) -> None:
 
 def test_a_process_of_this_host_is_known() -> None:
     """A child of this test is told with its user and what it runs."""
-    with Popen([sys.executable, "-m", "timeit", "-n1", "input()"], stdin=PIPE, stdout=PIPE) as child:
+    does = "print('up', flush=True); input()"
+    with Popen([sys.executable, "-m", "timeit", "-n1", "-r1", does], stdin=PIPE, stdout=PIPE) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"  # before, it may still look like this test's process
         person = person_of(child.pid)
         child.communicate(b"\n")
     assert person is not None
