@@ -104,6 +104,12 @@ class Node:
     def step(self, timeout_seconds: float) -> bool:
         """Wait for one frame and take it; False when the time was over or waiting was ended."""
         frame = self._frames.next(max(0.0, min(timeout_seconds, self._silence_left())))
+        self.take(frame)
+        self._enter_silence()
+        return frame is not None
+
+    def take(self, frame: Frame | Ended | None) -> None:
+        """Do what a frame asks for."""
         match frame:
             case Tick():
                 self._heard_ns = self._clock.monotonic_ns()
@@ -118,8 +124,6 @@ class Node:
                 self._note_absent("")
             case None:
                 pass
-        self._enter_silence()
-        return frame is not None
 
     def _note_absent(self, reason: str) -> None:
         if reason == self._absent:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from agent.cadence import SETTLE_SECONDS, SamplerSettings
 from agent.errors import FrameError
 from agent.frames import LENGTH_BYTES, MAX_BYTES, Absent, Frame, decode
+from agent.tick import Tick
 
 FIRST_FRAME_SECONDS = 30.0
 """Without persistence mode the driver takes seconds to wake each GPU."""
@@ -87,12 +88,28 @@ class Prober:
             if now >= until or not self._wait(self._out, min(until, self._deadline) - now):
                 return None
 
-    def _wait(self, source: int | None, seconds: float) -> bool:
+    def finish(self) -> list[Tick]:
+        """Let the probe end, and give what it still says: above all the interval in progress."""
+        ticks: list[Tick] = []
+        until = time.monotonic() + PATIENCE_SECONDS
+        if self._child and self._child.stdin:
+            with contextlib.suppress(OSError):
+                self._child.stdin.close()
+        while self._child and (left := until - time.monotonic()) > 0:
+            frame = self._frame()
+            if frame is None:
+                self._wait(self._out, left, wakes=False)
+                frame = self._read()
+            if isinstance(frame, Tick):
+                ticks.append(frame)
+        return ticks
+
+    def _wait(self, source: int | None, seconds: float, *, wakes: bool = True) -> bool:
         """Wait for the probe or for time; False when woken."""
         with selectors.DefaultSelector() as selector:
             if source is not None:
                 selector.register(source, selectors.EVENT_READ)
-            if self._wake is not None:
+            if wakes and self._wake is not None:
                 selector.register(self._wake, selectors.EVENT_READ)
             events = selector.select(max(0.0, seconds))
         return all(key.fd != self._wake for key, _ in events)

@@ -46,6 +46,8 @@ class Sampler:
     def ticks(self) -> Iterator[Tick | None]:
         """Yield a tick per interval, and None after every poll between them as a sign of life.
 
+        When it is time to stop, the last tick is of the interval in progress.
+
         Raises NvmlUnavailable when the driver is not there or goes away.
         """
         self._nvml.open()
@@ -56,6 +58,7 @@ class Sampler:
             wall_ms = self._clock.wall_ms()
             end_ms = self._next(self._interval_ms, self._start_ms)
             if not self._clock.wait((min(self._next(self._poll_ms, wall_ms), end_ms) - wall_ms) / 1000):
+                yield from self._end()
                 return
             wall_ms = self._clock.wall_ms()
             stepped = abs(self._offset() - self._offset_ms) > STEP_MS
@@ -91,10 +94,10 @@ class Sampler:
         elif late_ms >= self._interval_ms:
             self._begin(self._clock.wall_ms() // self._interval_ms * self._interval_ms)
         else:
-            self._start_ms = end_ms
+            self._begin(end_ms)
         self._poll()
-        if not stepped and not self._clock.wait(SETTLE_SECONDS):
-            return
+        if not stepped:
+            self._clock.wait(SETTLE_SECONDS)
         self._fetch(engines=True)
         tick = self._tick(start_ms, end_ms, late_ms)
         if stepped:
@@ -102,6 +105,16 @@ class Sampler:
                 watch.forget_rings()
         yield tick
         self._reopen_if_due()
+
+    def _end(self) -> Iterator[Tick]:
+        """Close the interval in progress at once."""
+        end_ms = self._clock.wall_ms()
+        if end_ms > self._start_ms and abs(self._offset() - self._offset_ms) <= STEP_MS:
+            for watch in self._watches.values():
+                watch.turn()
+            self._poll()
+            self._fetch(engines=True)
+            yield self._tick(self._start_ms, end_ms, 0)
 
     def _poll(self) -> None:
         self._each(Watch.poll)

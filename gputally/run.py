@@ -148,11 +148,11 @@ class Live:
             stack.callback(journal.close)
             self._stop = stack.enter_context(_signals())
             node = settings.node.resolved()
-            prober = Prober(settings.agent, node, self._simulation, self._stop.reader)
-            stack.callback(prober.close)
+            self._prober = Prober(settings.agent, node, self._simulation, self._stop.reader)
+            stack.callback(self._prober.close)
             self._node = Node(
                 name=node,
-                frames=prober,
+                frames=self._prober,
                 books=Books(journal, settings.states, boot_id=boot_id()),
                 holders=ProcessHolders(Workload(settings.states.default_workload), self._ask),
                 clock=clock,
@@ -191,4 +191,6 @@ class Live:
             if left <= 0:
                 break
             self._node.step(left)
+        for tick in self._prober.finish():
+            self._node.take(tick)
         log.info("gputally ends")

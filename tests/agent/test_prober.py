@@ -292,6 +292,44 @@ def test_closing_ends_the_probe_and_closing_twice_is_harmless(start: Start) -> N
     assert not psutil.pid_exists(pid)
 
 
+def test_the_interval_in_progress_is_given_at_the_end(start: Start) -> None:
+    """A probe that is let go closes its interval at once, however long that was to be."""
+    prober = start()
+    tick = wait_for(prober, Tick)
+    assert isinstance(tick, Tick)
+    wait_for(prober, Alive)
+    last = prober.finish()
+    assert last != []
+    assert last[0].start_ms >= tick.end_ms
+    assert len(last[-1].readings) == 2
+    assert prober.pid is None
+    assert prober.finish() == []
+
+
+def test_finishing_waits_for_a_wake_no_longer_than_for_the_probe(start: Start) -> None:
+    """What ended the parent's waiting does not keep it from hearing the probe out."""
+    reader, writer = os.pipe()
+    try:
+        prober = start(wake=reader)
+        wait_for(prober, Alive)
+        os.write(writer, b".")
+        assert prober.finish() != []
+    finally:
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.parametrize("code", [SILENT, f"say(b'half'); {SILENT}", "import time; time.sleep(60)"])
+def test_a_probe_that_says_nothing_at_the_end_is_not_waited_for(
+    start: Start, code: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A probe that hangs, or stops within a frame, ends the parent's patience and nothing else."""
+    monkeypatch.setattr(parent_side, "PATIENCE_SECONDS", 0.2)
+    prober = start(f"{ALIVE}; {code}")
+    wait_for(prober, Alive)
+    assert prober.finish() == []
+
+
 def test_a_probe_ends_when_its_input_closes() -> None:
     """End of file on standard input is the end of the probe, with exit code 0."""
     command = [sys.executable, "-m", "agent.probe", "hall2-n017", "1", "0.1", "t4x1:held"]

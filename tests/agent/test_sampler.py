@@ -216,7 +216,7 @@ def test_every_poll_is_a_sign_of_life() -> None:
 
 
 def test_the_end_of_waiting_is_the_end_of_ticks() -> None:
-    """When the clock says stop, the stream ends."""
+    """When the clock says stop, the interval in progress is closed at once and the stream ends."""
 
     class Stopping(BentClock):
         def wait(self, seconds: float) -> bool:
@@ -225,7 +225,9 @@ def test_the_end_of_waiting_is_the_end_of_ticks() -> None:
     clock = Stopping(START_MS)
     install(Driver("t4x1:held", clock, frozenset()))
     ticks = [tick for tick in Sampler(Nvml(), clock, SamplerSettings(), "n").ticks() if tick]
-    assert [tick.end_ms - BLOCK_MS for tick in ticks] == [10_000, 20_000]
+    assert [tick.end_ms - BLOCK_MS for tick in ticks] == [10_000, 20_000, 29_000]
+    assert [tick.start_ms for tick in ticks[1:]] == [tick.end_ms for tick in ticks[:-1]]
+    assert ticks[-1].readings[0].busy_ratio == 0
 
 
 def test_calls_stay_below_eight_per_gpu_and_second() -> None:

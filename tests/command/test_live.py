@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -138,6 +139,17 @@ def test_a_signal_ends_it_with_all_that_it_started(tmp_path: Path) -> None:
         assert agent.end() == 0
         assert [probe for probe in probes if not is_gone(probe)] == []
         assert agent.said.endswith("gputally ends\n")
+    check_identity(tmp_path / "j.db")
+
+
+def test_an_end_by_signal_loses_no_time_that_was_seen(tmp_path: Path) -> None:
+    """When the agent is told to stop, the interval in progress is entered up to that moment."""
+    with running(tmp_path, *MIXED, "--journal", "j.db") as agent:
+        agent.shows_gpus()
+        told_ms = time.time_ns() // 1_000_000
+        assert agent.end() == 0
+    for (until_ms,) in rows(tmp_path / "j.db", "SELECT until_ms FROM timeline"):
+        assert int(until_ms) >= told_ms
     check_identity(tmp_path / "j.db")
 
 
