@@ -33,11 +33,11 @@ class _Timed:
     """Passes every call on to the library and adds up how long they took."""
 
     def __init__(self, library: Library) -> None:
-        self.library = library
+        self.driver = library
         self.seconds = 0.0
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        function = getattr(self.library, name)
+        function = getattr(self.driver, name)
 
         def timed(*arguments: object) -> object:
             began = time.perf_counter()

@@ -24,8 +24,8 @@ class Bench:
     def __init__(self, text: str, *refuse: str) -> None:
         self.now_us = NOON
         self.simulation = parse_simulation(text)
-        self.library = Library(self.simulation, lambda: self.now_us, refuse=frozenset(refuse))
-        install(self.library)
+        self.driver = Library(self.simulation, lambda: self.now_us, refuse=frozenset(refuse))
+        install(self.driver)
         pynvml.nvmlInit()
 
     def handle(self, index: int = 0) -> Any:  # noqa: ANN401  pynvml has no types
@@ -331,10 +331,10 @@ def test_calls_are_counted() -> None:
     """Fetching samples costs pynvml two calls."""
     bench = Bench("h200x1:training")
     handle = bench.handle()
-    before = bench.library.calls
+    before = bench.driver.calls
     pynvml.nvmlDeviceGetSamples(handle, 1, 0)
     pynvml.nvmlDeviceGetPowerUsage(handle)
-    assert bench.library.calls - before == 3
+    assert bench.driver.calls - before == 3
 
 
 def test_a_reading_equals_what_the_driver_counts() -> None:
