@@ -89,8 +89,12 @@ def _fact(name: str, text: str, width: int) -> str:
 
 def _energy(report: Report) -> str:
     joules = report.sums.total.joules
-    seen = _share(report.energy_seen_ratio, "of the time, the rest was not seen")
-    return "not known" if joules is None else f"{kilowatt_hours(joules)} kWh in {seen}"
+    if joules is None:
+        return "not known"
+    whole = f"{kilowatt_hours(joules)} kWh"
+    if report.energy_seen_ratio == 1:
+        return whole
+    return f"{whole} in {_share(report.energy_seen_ratio, 'of the time, the rest was not seen')}"
 
 
 def _local(window: Window) -> str:
