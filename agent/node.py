@@ -260,5 +260,6 @@ class Node:
             journal_ticks_dropped=journal.ticks_dropped,
             journal_pending=journal.pending,
             journal_failures=counts.journal_failures,
+            readings_dropped=self._books.readings_dropped,
             absent=self._absent,
         )

@@ -83,8 +83,6 @@ class Recording:
     def __init__(self, path: Path, zone: tzinfo = UTC) -> None:
         self.path = path
         self._zone = zone
-        self.read_bytes = 0
-        self.total_bytes = 1
         self.quantities: frozenset[str] = frozenset()
 
     def __iter__(self) -> Iterator[Row | Bad]:
@@ -97,7 +95,6 @@ class Recording:
 
     def _rows(self) -> Iterator[Row | Bad]:
         with self.path.open("rb") as raw:
-            self.total_bytes = max(1, self.path.stat().st_size)
             packed = raw.peek(2)[:2] == b"\x1f\x8b"
             plain = gzip.GzipFile(fileobj=raw) if packed else raw
             with io.TextIOWrapper(
@@ -114,8 +111,6 @@ class Recording:
                     except csv.Error as error:
                         yield Bad(reader.line_num, str(error))
                         continue
-                    if reader.line_num % 1000 == 0:
-                        self.read_bytes = raw.tell()
                     if cells:
                         yield _guarded(parse, cells, reader.line_num)
 

@@ -24,6 +24,7 @@ class Health:
     journal_ticks_dropped: int = 0
     journal_pending: int = 0
     journal_failures: int = 0
+    readings_dropped: int = 0
     absent: str = ""
 
 

@@ -64,6 +64,9 @@ _OURS = {
         "counter", "Old ticks dropped to keep the journal within bounds"
     ),
     "gputally_journal_failures_total": Family("counter", "Commits that failed"),
+    "gputally_readings_dropped_total": Family(
+        "counter", "Readings dropped while the journal could not be written; their time is accounted for"
+    ),
     "gputally_refused_values_total": Family(
         "counter", "Values that could not be had", ("quantity", "reason")
     ),

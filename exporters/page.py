@@ -114,6 +114,7 @@ def _health(view: View) -> Iterator[_Sample]:
         "probe_restarts_total": health.probe_restarts,
         "journal_ticks_dropped_total": health.journal_ticks_dropped,
         "journal_failures_total": health.journal_failures,
+        "readings_dropped_total": health.readings_dropped,
     }
     for name, value in figures.items():
         yield f"gputally_{name}", (), value

@@ -8,7 +8,7 @@ import os
 import socket
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -188,8 +188,3 @@ def state_folder() -> Path:
     """Give the user's folder for state, by the XDG convention."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(state).expanduser() / "gputally"
-
-
-def keys_of(section: Any) -> dict[str, Any]:  # noqa: ANN401  any settings struct
-    """Give the keys of a section with their values."""
-    return {each.name: getattr(section, each.name) for each in fields(section)}

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,11 +19,17 @@ from gputally.settings import (
     NodeSettings,
     Settings,
     default_journal,
-    keys_of,
     load,
 )
 
 SAMPLE = Path(__file__).parents[2] / "systemd" / "gputally.toml"
+
+
+def keys_of(section: Any) -> dict[str, Any]:  # noqa: ANN401  any settings struct
+    """Give the keys of a section with their values."""
+    return {each.name: getattr(section, each.name) for each in fields(section)}
+
+
 SECTIONS = {each.name: keys_of(getattr(Settings(), each.name)) for each in fields(Settings)}
 """Section → its keys with their defaults."""
 OURS = sorted(
