@@ -265,6 +265,10 @@ class Device:
                 self._nvml.failed(self.uuid, f"field_{field}", _LASTING[code])
         return values
 
+    def counts_energy(self) -> bool:
+        """Tell whether the device has an energy counter, as far as is known."""
+        return FIELD_ENERGY in self._fields
+
     def power_watts(self) -> float | None:
         """Read power now, or the mean of the last second: the driver decides by product."""
         answer = self._ask("power", pynvml.nvmlDeviceGetPowerUsage)

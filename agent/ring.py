@@ -18,16 +18,22 @@ SINCE_EPOCH_US = 10**15
 
 
 class Ring:
-    """The samples of one kind of one GPU that an interval still needs. Times in µs, values in [0, 1]."""
+    """The samples of one kind of one GPU that an interval still needs; times in µs.
 
-    def __init__(self) -> None:
+    `unit` is what one of the driver's whole numbers is worth, `most` the largest that is believed; without
+    them values are whole per cents and come out as ratios.
+    """
+
+    def __init__(self, unit: float = 0.01, most: int = 100) -> None:
+        self._unit = unit
+        self._most = most
         self.last_us = 0
         self._steps: list[tuple[float, float, float]] = []
         self._period_us = USUAL_PERIOD_US
         self._offset_us: int | None = None
 
     def feed(self, samples: list[tuple[int, int]], now_us: int) -> int:
-        """Take samples (time, whole per cents); give how many were not believed."""
+        """Take samples (time, whole number); give how many were not believed."""
         refused = 0
         if samples:
             self._tell_clock(now_us - samples[-1][0], since_epoch=samples[-1][0] > SINCE_EPOCH_US)
@@ -36,20 +42,20 @@ class Ring:
             self._period_us = (
                 median(later - sooner for sooner, later in pairwise(sorted(times))) or USUAL_PERIOD_US
             )
-        for at_us, percent in sorted(samples):
+        for at_us, number in sorted(samples):
             if at_us <= self.last_us:
                 continue
             wall_us = at_us + (self._offset_us or 0)
             if wall_us > now_us + 1_000_000:
                 refused += 1
                 continue
-            if not 0 <= percent <= 100:  # noqa: PLR2004
+            if not 0 <= number <= self._most:
                 refused += 1
                 self.last_us = at_us
                 continue
             since_us = at_us - self.last_us
             length_us = since_us if self.last_us and since_us <= HOLE * self._period_us else self._period_us
-            self._steps.append((wall_us - length_us, wall_us, percent / 100))
+            self._steps.append((wall_us - length_us, wall_us, number * self._unit))
             self.last_us = at_us
         return refused
 

@@ -16,6 +16,7 @@ from agent.ring import Ring
 from agent.tick import Amount, Process, Reading
 
 RINGS: Mapping[str, int] = {
+    "power_watts": 0,
     "busy_ratio": 1,
     "memory_busy_ratio": 2,
     "encoder_ratio": 3,
@@ -24,6 +25,7 @@ RINGS: Mapping[str, int] = {
     "ofa_ratio": 9,
 }
 """The driver's sample buffers, by the quantity they give: numbers of nvmlSamplingType_t."""
+MOST_MILLIWATTS = 10_000_000
 ENGINES = ("encoder_ratio", "decoder_ratio", "jpeg_ratio", "ofa_ratio")
 COVERED_ENOUGH = 0.5
 """A mean of less than this share of the interval would speak for time that was not seen."""
@@ -58,6 +60,10 @@ class Polls:
         return values[-1] if values else None
 
 
+def _rings() -> dict[str, Ring]:
+    return {name: Ring(0.001, MOST_MILLIWATTS) if name == "power_watts" else Ring() for name in RINGS}
+
+
 class Watch:
     """One GPU. Any method raises GpuGone when the device no longer answers."""
 
@@ -65,7 +71,7 @@ class Watch:
         self._nvml = nvml
         self._device = device
         self._clock = clock
-        self._rings = {name: Ring() for name in RINGS}
+        self._rings = _rings()
         self._now = Polls()
         self._closing = self._now
         self._counters: dict[int, float] = {}
@@ -83,7 +89,7 @@ class Watch:
 
     def forget_rings(self) -> None:
         """Drop all samples: the clock that dates them was set."""
-        self._rings = {name: Ring() for name in RINGS}
+        self._rings = _rings()
 
     def turn(self) -> None:
         """End the interval: the next poll reads the counters that close it and opens another."""
@@ -135,6 +141,8 @@ class Watch:
         for name, ring in self._rings.items():
             if name in ENGINES and not engines:
                 continue
+            if name == "power_watts" and self._device.counts_energy():
+                continue  # the counter is exact
             samples = self._device.samples(RINGS[name], ring.last_us)
             for _ in range(ring.feed(samples, self._clock.wall_ms() * 1000)):
                 self._nvml.failed(self.gpu.uuid, name, "impossible")
@@ -145,19 +153,20 @@ class Watch:
         ring.forget(end_ms * 1000)
         if covered_us >= COVERED_ENOUGH * length_us:
             return integral_us / covered_us
-        if covered_us == 0 and not self._device.has_samples(RINGS[name]):
+        if name == "power_watts" or not self._device.has_samples(RINGS[name]):
             return self._closing.mean(name)
         # Some products stop filling the ring while nothing runs.
         if name == "busy_ratio" and self._device.utilization_ratio() == 0:
             return integral_us / length_us
         return None
 
-    def _power(self) -> Amount:
+    def _power(self, start_ms: int, end_ms: int) -> Amount:
+        ring_watts = self._ring_mean("power_watts", start_ms, end_ms)
         opened, closed = self._opened, self._closed
         self._opened = closed
         if opened and closed and closed[1] > opened[1] and closed[0] >= opened[0]:
             return (closed[0] - opened[0]) / ((closed[1] - opened[1]) / 1e9)
-        return self._closing.mean("power_watts")
+        return ring_watts
 
     def _throttle(self, reason: str) -> Amount:
         ns = self._counters.get(THROTTLE_FIELDS[reason])
@@ -175,7 +184,7 @@ class Watch:
         """Give what the interval that ended with the last turn amounts to; `late_seconds` after its end."""
         polls, limits = self._closing, self._device.limits
         pids = polls.pids
-        power_watts = self._power()
+        power_watts = self._power(start_ms, end_ms)
         return Reading(
             uuid=self.gpu.uuid,
             start_ms=start_ms,

@@ -376,17 +376,19 @@ def test_without_rings_busy_is_polled() -> None:
     assert {one.uuid for one in ticks[0].refusals} == {rig.uuid(0)}
 
 
-def test_without_an_energy_counter_power_is_polled() -> None:
-    """The mean of the polls stands for power, energy stays untold, and the lack is told once."""
-    rig = Rig("h200x1:training", "energy")
+@pytest.mark.parametrize(("words", "allowed"), [(("energy",), 0.001), (("energy", "samples:0"), 0.02)])
+def test_without_an_energy_counter_power_is_sampled(words: tuple[str, ...], allowed: float) -> None:
+    """The ring of power samples stands for it, else the mean of the polls; energy stays untold, once."""
+    rig = Rig("h200x1:training", *words)
     ticks = rig.run(600)
     check_plausible(ticks)
     readings = [tick.readings[0] for tick in ticks]
     assert {one.energy_joules_total for one in readings} == {None}
     joules = sum((one.power_watts or 0.0) * (one.end_ms - one.start_ms) / 1000 for one in readings)
     truth = rig.simulation.energy_joules(0, ticks[0].start_ms * 1000, ticks[-1].end_ms * 1000)
-    assert joules == pytest.approx(truth, rel=0.02)
-    assert refusals(ticks) == {("field_83", "unsupported"): 1}
+    assert joules == pytest.approx(truth, rel=allowed)
+    told = {("field_83", "unsupported"): 1, ("samples_0", "unsupported"): 1}
+    assert refusals(ticks) == dict(list(told.items())[: len(words)])
 
 
 def test_a_driver_that_refuses_nothing_has_no_refusals() -> None:
