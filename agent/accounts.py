@@ -8,10 +8,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from agent.tally import Entry
+from agent.tally import DAY_MS, Entry
 from agent.tick import State
 
-SILENT_MS = 35 * 86_400_000
+SILENT_MS = 35 * DAY_MS
 """After so long without growth an owner's account leaves the page; it stays in the journal."""
 
 

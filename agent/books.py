@@ -11,7 +11,7 @@ from agent.accounts import Key
 from agent.errors import JournalBroken
 from agent.journal import Journal, Record
 from agent.states import StateSettings
-from agent.tally import Posting, Tally, Timeline
+from agent.tally import DAY_MS, Posting, Tally, Timeline
 from agent.tick import Condition, Event, Gpu, Hold, State, Tick, reading_of
 
 PENDING_WHOLE = 1_000
@@ -29,7 +29,7 @@ class Books:
         self.tally = Tally(settings, boot_id=boot_id, timelines=memory.timelines)
         self.readings_dropped = 0
         self._boot_id = boot_id
-        self._missing_ms = settings.missing_days * 86_400_000
+        self._missing_ms = settings.missing_days * DAY_MS
         self._opened: list[Key] = []
         self._behind: set[str] = set()
         self._ends: dict[str, int] = {}
@@ -178,7 +178,7 @@ def broken_event(node: str, now_ms: int, text: str) -> Event:
 
 
 def _left_event(tick: Tick, line: Timeline) -> Event:
-    days = (tick.end_ms - line.seen_ms) / 86_400_000
+    days = (tick.end_ms - line.seen_ms) / DAY_MS
     text = f"missing for {days:.1f} days: it has left the inventory of this node"
     return Event(at_ms=tick.end_ms, node=tick.node, kind="gpu_left", text=text, uuid=line.uuid)
 

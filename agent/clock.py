@@ -21,6 +21,11 @@ class Clock(Protocol):
         """Wait that long; False when asked to stop meanwhile."""
 
 
+def now_ms() -> int:
+    """Milliseconds since the Unix epoch, for those who only ask the time once."""
+    return time.time_ns() // 1_000_000
+
+
 class SystemClock:
     """The host's clocks. `idle` waits so many seconds and returns False when it is time to stop."""
 
@@ -29,7 +34,7 @@ class SystemClock:
 
     def wall_ms(self) -> int:
         """Milliseconds since the Unix epoch."""
-        return time.time_ns() // 1_000_000
+        return now_ms()
 
     def monotonic_ns(self) -> int:
         """Nanoseconds of CLOCK_MONOTONIC."""

@@ -20,10 +20,9 @@ from agent.journal_file import connect, lock, move_aside, translated, translated
 from agent.restore import Memory, restore
 from agent.schema import migrate
 from agent.scribe import Hours, Scribe
-from agent.tally import Posting, Timeline
+from agent.tally import DAY_MS, Posting, Timeline
 from agent.tick import Event, Gpu, Tick
 
-DAY_MS = 86_400_000
 LONGEST_DAYS = 36_500
 PRUNE_BATCH = 2_000
 """Ticks dropped in one transaction, so that a long prune never holds the file for long."""

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from agent.books import Books
 from agent.errors import ReplayError
 from agent.recording import Bad, Recording, Row
+from agent.tally import DAY_MS
 from agent.tick import Gpu, Hold, Holder, Reading, Tick, Workload, reading_of
 
 LONGEST_STEPS = 2.5
 BAD_SHARE = 0.01
 BAD_SHOWN = 5
-YEAR_MS = 365 * 86_400_000
+YEAR_MS = 365 * DAY_MS
 LONGEST_MS = 5 * YEAR_MS
 COMMIT_READINGS = 20_000
 ROWS_KEPT = 250_000

@@ -25,12 +25,12 @@ CREATE TABLE node (id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE gpu (
     id INTEGER PRIMARY KEY,
     uuid TEXT NOT NULL UNIQUE,
-    model TEXT NOT NULL,
-    serial TEXT NOT NULL,
-    board_part TEXT NOT NULL,
-    vbios TEXT NOT NULL,
-    driver TEXT NOT NULL,
-    cuda TEXT NOT NULL
+    model TEXT NOT NULL DEFAULT '',
+    serial TEXT NOT NULL DEFAULT '',
+    board_part TEXT NOT NULL DEFAULT '',
+    vbios TEXT NOT NULL DEFAULT '',
+    driver TEXT NOT NULL DEFAULT '',
+    cuda TEXT NOT NULL DEFAULT ''
 );
 -- where a GPU sat, from when to when; to_ms is NULL while it sits there
 CREATE TABLE place (

@@ -179,8 +179,14 @@ class Scribe:
         self._db.executemany(
             "INSERT INTO event (node_id, gpu_id, at_ms, kind, text) VALUES (?, ?, ?, ?, ?)",
             (
-                (self._node(event.node), self._gpu(event.uuid) if event.uuid else None, *rest)
-                for event, rest in ((event, (event.at_ms, event.kind, event.text)) for event in events)
+                (
+                    self._node(event.node),
+                    self._gpu(event.uuid) if event.uuid else None,
+                    event.at_ms,
+                    event.kind,
+                    event.text,
+                )
+                for event in events
             ),
         )
 
@@ -236,17 +242,11 @@ class Scribe:
 
     def _gpu(self, uuid: str) -> int:
         if uuid not in self._gpus:
-            row = self._db.execute("SELECT id FROM gpu WHERE uuid = ?", (uuid,)).fetchone()
-            if row is None:
-                row = self._db.execute(
-                    "INSERT INTO gpu (uuid, model, serial, board_part, vbios, driver, cuda)"
-                    " VALUES (?, '', '', '', '', '', '') RETURNING id",
-                    (uuid,),
-                ).fetchone()
-            self._gpus[uuid] = _number(row)
+            self._gpus[uuid] = self._number("gpu", ("uuid",), (uuid,))
         return self._gpus[uuid]
 
     def _number(self, table: str, columns: tuple[str, ...], values: tuple[str, ...]) -> int:
+        """Give the number of the row that has these values; make the row when there is none."""
         where = " AND ".join(f"{column} = ?" for column in columns)
         row = self._db.execute(f"SELECT id FROM {table} WHERE {where}", values).fetchone()
         if row is None:
@@ -255,10 +255,6 @@ class Scribe:
                 f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) RETURNING id",
                 values,
             ).fetchone()
-        return _number(row)
-
-
-def _number(row: tuple[int | None]) -> int:
-    if row[0] is None:
-        raise JournalBroken("the journal gives its rows no numbers")
-    return int(row[0])
+        if row[0] is None:
+            raise JournalBroken("the journal gives its rows no numbers")
+        return int(row[0])

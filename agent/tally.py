@@ -16,6 +16,7 @@ from agent.states import StateSettings, Verdict, judge
 from agent.tick import Hold, Holder, Reading, State
 
 HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 ENERGY_SLACK = 1.5
 """A GPU may draw this much over its limit for moments; more is not believed (facts on NVML counters)."""
 LIMIT_WATTS_UNKNOWN = 2000.0

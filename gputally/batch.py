@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from agent.books import Books
-from agent.clock import SystemClock
+from agent.clock import now_ms
 from agent.journal import Journal
 from agent.node import boot_id
 from gputally.settings import Settings
@@ -19,10 +19,9 @@ def bulk_books(path: Path, settings: Settings) -> Iterator[Books]:
 
     Raises JournalError.
     """
-    now_ms = SystemClock(lambda _: True).wall_ms()
     before = gc.get_threshold()
     gc.set_threshold(50_000, 20, 100)
-    journal = Journal(path, replace(settings.journal, sync="normal"), now_ms, mend=False)
+    journal = Journal(path, replace(settings.journal, sync="normal"), now_ms(), mend=False)
     try:
         yield Books(journal, settings.states, boot_id=boot_id())
     finally:

@@ -5,10 +5,11 @@ import logging
 from functools import partial
 from pathlib import Path
 
-from agent.clock import SystemClock
+from agent.clock import now_ms
 from agent.errors import SettingsError
 from agent.holders import ProcessHolders
 from agent.simulated.scenario import Simulation, parse_simulation
+from agent.tally import DAY_MS
 from agent.tick import Tick, Workload
 from gputally.batch import bulk_books
 from gputally.progress import Progress
@@ -17,7 +18,6 @@ from gputally.settings import Settings, state_folder
 
 STEP_MS = 60_000
 COMMIT_TICKS = 1_000
-DAY_MS = 86_400_000
 LONGEST_DAYS = 400
 
 WHERE_TO_LOOK = """
@@ -74,21 +74,21 @@ def back_fill(simulation: Simulation, settings: Settings, path: Path, length_ms:
 
     What was there already is continued. The driver's interface is not in this path; all that follows it is.
     """
-    clock, node = SystemClock(lambda _: True), settings.node.resolved()
+    node = settings.node.resolved()
     holders = ProcessHolders(Workload(settings.states.default_workload), asker(simulation.people()))
     gpus = tuple(simulation.gpu(index) for index in range(simulation.count))
-    now_ms = clock.wall_ms()
+    began_ms = now_ms()
     with bulk_books(path, settings) as books:
         known = [line.until_ms for line in books.tally.timelines.values() if line.node == node]
-        start_ms = max((now_ms - length_ms) // STEP_MS * STEP_MS, *known, 0)
-        progress = Progress("history in virtual time", (now_ms - start_ms) // STEP_MS, "ticks")
+        start_ms = max((began_ms - length_ms) // STEP_MS * STEP_MS, *known, 0)
+        progress = Progress("history in virtual time", (began_ms - start_ms) // STEP_MS, "ticks")
         ticks = 0
-        while start_ms < (now_ms := clock.wall_ms()):
-            end_ms = min((start_ms // STEP_MS + 1) * STEP_MS, now_ms)
+        while start_ms < (until_ms := now_ms()):
+            end_ms = min((start_ms // STEP_MS + 1) * STEP_MS, until_ms)
             readings = tuple(simulation.reading(index, start_ms, end_ms) for index in range(simulation.count))
             tick = Tick(node=node, start_ms=start_ms, end_ms=end_ms, readings=readings, gpus=gpus)
             books.post(tick, holders.holds(readings))
             start_ms, ticks = end_ms, ticks + 1
-            if ticks % COMMIT_TICKS == 0 or now_ms - end_ms < STEP_MS:
+            if ticks % COMMIT_TICKS == 0 or until_ms - end_ms < STEP_MS:
                 books.commit(end_ms)
                 progress(ticks)

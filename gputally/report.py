@@ -6,7 +6,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from agent.clock import SystemClock
+from agent.clock import now_ms
 from agent.errors import ReportError
 from gputally.settings import load
 from gputally.status import reader_arguments, reading
@@ -71,10 +71,10 @@ def _build(options: argparse.Namespace) -> Report:
         everything=options.all,
         timezone=options.timezone or settings.timezone,
     )
-    now_ms = SystemClock(lambda _: True).wall_ms()
+    made_ms = now_ms()
     with reading(options) as db, snapshot(db):
-        window = resolve(db, asked, now_ms=now_ms)
-        return build(db, window, price_per_gpu_hour=price or None, now_ms=now_ms)
+        window = resolve(db, asked, now_ms=made_ms)
+        return build(db, window, price_per_gpu_hour=price or None, now_ms=made_ms)
 
 
 def _save(path: Path, text: str) -> None:

@@ -22,7 +22,7 @@ from agent.prober import Prober
 from agent.tick import Workload
 from exporters.page import Pages
 from exporters.web import Web
-from gputally.settings import Settings, default_journal, load
+from gputally.settings import Settings, journal_path, load
 from gputally.version import own_version
 
 log = logging.getLogger("gputally")
@@ -63,11 +63,10 @@ def settings_of(options: argparse.Namespace) -> Settings:
         agent = replace(settings.agent, interval_seconds=options.interval, poll_seconds=poll)
         settings = replace(settings, agent=agent)
     web = {key: getattr(options, key) for key in ("listen", "port") if getattr(options, key) is not None}
-    path = options.journal or settings.journal.path or default_journal()
     return replace(
         settings,
         web=replace(settings.web, **web),
-        journal=replace(settings.journal, path=str(path)),
+        journal=replace(settings.journal, path=str(journal_path(options.journal, settings))),
     )
 
 

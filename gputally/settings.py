@@ -176,6 +176,11 @@ def _said(hint: Any) -> str:  # noqa: ANN401
     return names.get(hint, 'a list like ["a", "b"]' if hint == tuple[str, ...] else "a table of texts")
 
 
+def journal_path(named: Path | None, settings: Settings) -> Path:
+    """Tell which journal is meant: one named by the user, else the settings', else the default."""
+    return named or (Path(settings.journal.path) if settings.journal.path else default_journal())
+
+
 def default_journal() -> Path:
     """Where the journal lies unless told: the service's state directory, else the user's."""
     service = os.environ.get("STATE_DIRECTORY")

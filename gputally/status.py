@@ -10,11 +10,12 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.clock import SystemClock
+from agent.clock import now_ms
 from agent.errors import JournalError
 from agent.journal_file import connect, translated
+from agent.tally import DAY_MS, HOUR_MS
 from agent.tick import State
-from gputally.settings import default_journal, load
+from gputally.settings import journal_path, load
 from reports.now import GpuNow, Now, now
 
 NONE = "-"
@@ -39,8 +40,7 @@ def reader_arguments(parser: argparse.ArgumentParser) -> None:
 @contextlib.contextmanager
 def reading(options: argparse.Namespace) -> Iterator[sqlite3.Connection]:
     """Open the journal that the options name, for reading. Raises JournalError, SettingsError."""
-    settings = load(options.settings, os.environ)
-    path = options.journal or Path(settings.journal.path or default_journal())
+    path = journal_path(options.journal, load(options.settings, os.environ))
     with contextlib.closing(connect(path)) as db:
         try:
             yield db
@@ -57,14 +57,14 @@ def execute(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(found), indent=2))
     else:
-        print(table(found, SystemClock(lambda _: True).wall_ms()))
+        print(table(found, now_ms()))
     return 0
 
 
-def table(found: Now, now_ms: int) -> str:
+def table(found: Now, at_ms: int) -> str:
     """Give the status as a table a person likes to read."""
     nodes = dict.fromkeys(gpu.node for gpu in found.gpus)
-    parts = [_headline(found, now_ms)]
+    parts = [_headline(found, at_ms)]
     for node in nodes:
         gpus = [gpu for gpu in found.gpus if gpu.node == node]
         parts.append(f"{_clean(node)}: {len(gpus)} GPUs\n{_columns([_row(gpu) for gpu in gpus])}")
@@ -72,9 +72,9 @@ def table(found: Now, now_ms: int) -> str:
     return "\n\n".join(parts)
 
 
-def _headline(found: Now, now_ms: int) -> str:
+def _headline(found: Now, at_ms: int) -> str:
     ended = datetime.fromtimestamp(found.end_ms / 1000, UTC)
-    age_ms = now_ms - found.end_ms
+    age_ms = at_ms - found.end_ms
     told = f"over {found.step_ms / 1000:g} s up to {ended:%Y-%m-%d %H:%M:%S} UTC"
     if age_ms > STALE_STEPS * max(found.step_ms, 10_000):
         return f"{told}, {_duration(age_ms)} ago: NOT LIVE, nothing was written since"
@@ -131,7 +131,7 @@ def _day(found: Now) -> str:
 
 
 def _duration(length_ms: int) -> str:
-    minutes, hours, days = length_ms // 60_000, length_ms // 3_600_000, length_ms // 86_400_000
+    minutes, hours, days = length_ms // 60_000, length_ms // HOUR_MS, length_ms // DAY_MS
     if days:
         return f"{days} d {hours % 24} h"
     if hours:

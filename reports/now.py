@@ -4,12 +4,11 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from agent.tally import DAY_MS, HOUR_MS
 from agent.tick import State
 
 LOOK_BACK_TICKS = 10_000
 """A GPU that no tick mentioned for so long is shown without a reading."""
-DAY_MS = 86_400_000
-HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,10 +9,10 @@ import pytest
 
 from agent.books import Books
 from agent.errors import JournalBroken, JournalError, SettingsError
-from agent.journal import DAY_MS, Journal, JournalSettings
+from agent.journal import Journal, JournalSettings
 from agent.journal_file import connect
 from agent.schema import MIGRATIONS
-from agent.tally import HOUR_MS
+from agent.tally import DAY_MS, HOUR_MS
 from agent.tick import QUANTITIES, Event, Hold, Reading, Tick
 from tests.agent.histories import (
     INTERVAL_MS,
