@@ -26,6 +26,8 @@ from agent.tick import Event, Gpu, Tick
 LONGEST_DAYS = 36_500
 PRUNE_BATCH = 2_000
 """Ticks dropped in one transaction, so that a long prune never holds the file for long."""
+BYTES_BATCH = 100
+"""Ticks dropped before the size is looked at again, so that a small journal is not emptied at one go."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,9 +235,9 @@ class Journal:
         oldest_ms = now_ms - round(self.settings.tick_age_days * DAY_MS)
         dropped = 0
         try:
-            while gone := self._drop_ticks("WHERE end_ms < ?", (oldest_ms,)):
+            while gone := self._drop_ticks(PRUNE_BATCH, "WHERE end_ms < ?", (oldest_ms,)):
                 dropped += gone
-            while self.used_bytes() > self.settings.max_bytes and (gone := self._drop_ticks("", ())):
+            while self.used_bytes() > self.settings.max_bytes and (gone := self._drop_ticks(BYTES_BATCH)):
                 dropped += gone
             accounts_ms = now_ms - round(self.settings.accounts_age_days * DAY_MS)
             self._db.execute("DELETE FROM account_hour WHERE hour_ms < ?", (accounts_ms,))
@@ -245,10 +247,8 @@ class Journal:
             raise translated_writing(error, self.path) from error
         return dropped
 
-    def _drop_ticks(self, where: str, values: tuple[int, ...]) -> int:
-        rows = self._db.execute(
-            f"SELECT id FROM tick {where} ORDER BY id LIMIT {PRUNE_BATCH}", values
-        ).fetchall()
+    def _drop_ticks(self, most: int, where: str = "", values: tuple[int, ...] = ()) -> int:
+        rows = self._db.execute(f"SELECT id FROM tick {where} ORDER BY id LIMIT {most}", values).fetchall()
         if not rows:
             return 0
         self._db.execute("BEGIN IMMEDIATE")

@@ -474,7 +474,7 @@ def test_ticks_beyond_the_bytes_go_oldest_first(path: Path) -> None:
         books.commit(end_ms)
         assert books.journal.used_bytes() > keep.max_bytes
         dropped = books.journal.prune(end_ms)
-        assert books.journal.used_bytes() <= keep.max_bytes
+        assert 0.9 * keep.max_bytes < books.journal.used_bytes() <= keep.max_bytes
         assert 0 < dropped == books.journal.ticks_dropped < ticks
     assert single(path, TICKS) == ticks - dropped
     assert single(path, "SELECT min(end_ms) FROM tick") == MIDNIGHT + (dropped + 1) * INTERVAL_MS
