@@ -3,16 +3,20 @@
 A tick becomes ledger entries, the entries make the accounts grow, and all of it is committed to the journal.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from agent.accounts import Key
 from agent.errors import JournalBroken
-from agent.journal import Journal, Record
+from agent.findings import Findings
+from agent.journal import Counted, Journal, Record
+from agent.lifelong import Lifelong
+from agent.quantities import Origin
 from agent.states import StateSettings
 from agent.tally import DAY_MS, Posting, Tally, Timeline
-from agent.tick import Condition, Event, Gpu, Hold, State, Tick, reading_of
+from agent.tick import Condition, Event, Finding, Gpu, Hold, Part, State, Tick, reading_of
+from agent.xids import XidBook
 
 PENDING_WHOLE = 1_000
 """So many intervals wait complete for a journal that cannot be written; older ones lose their readings."""
@@ -21,8 +25,17 @@ PENDING_WHOLE = 1_000
 class Books:
     """Tally, accounts and journal, kept in step."""
 
-    def __init__(self, journal: Journal, settings: StateSettings, *, boot_id: str = "") -> None:
+    def __init__(
+        self, journal: Journal, settings: StateSettings, *, boot_id: str = "", node: str = ""
+    ) -> None:
         memory = journal.memory()
+        self.lifelong = Lifelong(memory.counters)
+        self.xids = XidBook(boot_id, node)
+        self.xids.know(memory.gpus.values())
+        self.xids.restore(memory.xids)
+        self.findings = Findings(memory.findings)
+        self.latest: Tick | None = None
+        self.parts: dict[str, tuple[Part, ...]] = {}
         self.journal = journal
         self.gpus: dict[str, Gpu] = memory.gpus
         self.accounts = memory.accounts
@@ -52,6 +65,10 @@ class Books:
         _extend(posting, self.tally.close(now_ms, [line.uuid for line in lines]))
         self._record(Tick(node=node, start_ms=start_ms, end_ms=now_ms), posting)
 
+    def accounted_until(self, node: str) -> int | None:
+        """Tell up to when a node is accounted for; None for a new one."""
+        return self._ends.get(node)
+
     def _enroll(self, gpus: Sequence[Gpu], node: str, at_ms: int) -> Posting:
         """Take GPUs into the inventory from a moment on: their time is owed from then.
 
@@ -66,6 +83,7 @@ class Books:
                 self.tally.enroll(gpu.uuid, node, at_ms)
                 self._opened += self.accounts.open(gpu.uuid, node, at_ms)
             self.gpus[gpu.uuid] = gpu
+        self.xids.know(gpus)
         return posting
 
     def post(
@@ -76,11 +94,13 @@ class Books:
         drained: Callable[[str], bool] = lambda _: False,
         events: Sequence[Event] = (),
         complete: bool = True,
+        unseen: State = State.UNKNOWN,
+        found: Iterable[Finding] = (),
     ) -> Posting:
         """Enter a tick; give what it added.
 
-        Unless `complete` is false, GPUs of the node that the tick does not show are unknown until its end,
-        and one that the driver no longer enumerates is missing, and so down.
+        Unless `complete` is false, GPUs of the node that the tick does not show are unknown until its end
+        (or as `unseen` says), and one that the driver no longer enumerates is missing, and so down.
         """
         posting = self._enroll(tick.gpus or (), tick.node, tick.start_ms)
         if complete:
@@ -91,10 +111,29 @@ class Books:
         _extend(posting, self.tally.post(tick.readings, holds, drained))
         if complete:
             here = [uuid for uuid, line in self.tally.timelines.items() if line.node == tick.node]
-            _extend(posting, self.tally.close(tick.end_ms, here))
+            _extend(posting, self.tally.close(tick.end_ms, here, unseen))
+        self.latest = tick = self._lifted(tick)
         left = self._leave(tick) if complete else ()
-        self._record(tick, posting, (*events, *(_left_event(tick, line) for line in left)), left)
+        seen = {reading.uuid for reading in tick.readings if reading.condition is Condition.OK}
+        seen |= {line.uuid for line in left}
+        changed = self.findings.update(found, seen, tick.end_ms)
+        self._record(tick, posting, (*events, *(_left_event(tick, line) for line in left)), left, changed)
         return posting
+
+    def _lifted(self, tick: Tick) -> Tick:
+        """Let counters go on where the driver began them anew, and keep what is known of parts."""
+        own, lifted = str(tick.since_ms), []
+        for reading in tick.readings:
+            gpu = self.gpus.get(reading.uuid)
+            epochs: dict[Origin, str] = {
+                "driver": f"{self._boot_id} {gpu.driver if gpu else ''}",
+                "device": "",
+                "probe": own,
+            }
+            lifted.append(self.lifelong.lift(reading, epochs))
+            if lifted[-1].parts is not None:
+                self.parts[reading.uuid] = lifted[-1].parts
+        return replace(tick, readings=tuple(lifted)) if lifted else tick
 
     def _entered_already(self, tick: Tick) -> tuple[Event, ...]:
         """Tell, once, that ticks begin to come for time that is accounted for."""
@@ -134,15 +173,21 @@ class Books:
         for line in left:
             del lines[line.uuid]
             self.gpus.pop(line.uuid, None)
+            self.parts.pop(line.uuid, None)
         return left
 
     def _record(
-        self, tick: Tick, posting: Posting, events: Sequence[Event] = (), left: tuple[Timeline, ...] = ()
+        self,
+        tick: Tick,
+        posting: Posting,
+        events: Sequence[Event] = (),
+        left: tuple[Timeline, ...] = (),
+        findings: tuple[Finding, ...] = (),
     ) -> None:
         grown = self.accounts.add(posting.entries, tick.end_ms)
         grown.update(self._opened)
         self._opened.clear()
-        self.journal.record(Record(tick, posting, frozenset(grown), tuple(events), left))
+        self.journal.record(Record(tick, posting, frozenset(grown), tuple(events), left, findings))
         if self.journal.pending > PENDING_WHOLE:
             self.readings_dropped += self.journal.thin(PENDING_WHOLE)
 
@@ -158,7 +203,11 @@ class Books:
         return self._mending(now_ms, partial(self.journal.prune, now_ms))
 
     def _write(self) -> None:
-        self.journal.commit(self.accounts, self.tally.timelines.values())
+        xids = self.xids.changed()
+        counted = Counted(self.lifelong.changed(), xids)
+        self.journal.commit(self.accounts, self.tally.timelines.values(), counted)
+        self.lifelong.saved()
+        self.xids.saved(xids)
 
     def _mending(self, now_ms: int, work: Callable[[], object]) -> Event | None:
         try:
@@ -166,7 +215,8 @@ class Books:
         except JournalBroken as error:
             lines = self.tally.timelines
             seats = [(self.gpus[uuid], line) for uuid, line in lines.items() if uuid in self.gpus]
-            aside = self.journal.begin_anew(now_ms, self.accounts, seats)
+            counted = Counted(self.lifelong.all(), self.xids.rows(), self.findings.open)
+            aside = self.journal.begin_anew(now_ms, self.accounts, seats, counted)
             self._write()
             return broken_event(next(iter(self._ends), ""), now_ms, f"{error}; moved to {aside}")
         return None

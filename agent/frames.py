@@ -7,15 +7,31 @@ of it: whatever is not exactly a frame raises FrameError.
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, get_args
 
 from agent.errors import FrameError
-from agent.tick import QUANTITIES, Condition, Gpu, Process, Reading, Refusal, Tick, reading_of
+from agent.pieces import SLICE_QUANTITIES
+from agent.quantities import QUANTITIES
+from agent.tick import (
+    Condition,
+    Gpu,
+    Kind,
+    Part,
+    Process,
+    Reading,
+    Refusal,
+    Slice,
+    Tick,
+    Xid,
+    check_part,
+    reading_of,
+    slice_of,
+)
 
 LENGTH_BYTES = 4
 MAX_BYTES = 8 * 1024 * 1024
-_TICK_NUMBERS = ("start_ms", "end_ms", "driver_calls", "driver_seconds", "late_seconds")
+_TICK_NUMBERS = ("start_ms", "end_ms", "since_ms", "driver_calls", "driver_seconds", "late_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +67,9 @@ def _tick(tick: Tick) -> dict[str, Any]:
         "kind": "tick",
         "node": tick.node,
         **{name: getattr(tick, name) for name in _TICK_NUMBERS},
-        "gpus": None if tick.gpus is None else [asdict(gpu) for gpu in tick.gpus],
+        "gpus": None if tick.gpus is None else [_plain(gpu) for gpu in tick.gpus],
         "refusals": [list(refusal) for refusal in tick.refusals],
+        "xids": [xid._asdict() for xid in tick.xids],
         "readings": [_reading(reading) for reading in tick.readings],
     }
 
@@ -64,7 +81,26 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "condition": reading.condition.value,
         "start_ms": reading.start_ms,
         "end_ms": reading.end_ms,
-        "processes": None if reading.processes is None else [asdict(one) for one in reading.processes],
+        "processes": None if reading.processes is None else [_plain(one) for one in reading.processes],
+        "parts": reading.parts,
+        "slices": None if reading.slices is None else [_slice(one) for one in reading.slices],
+        "values": {name: value for name, value in known.items() if value is not None},
+    }
+
+
+_NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (Gpu, Process)}
+
+
+def _plain(one: Gpu | Process) -> dict[str, Any]:
+    return {name: getattr(one, name) for name in _NAMES[type(one)]}
+
+
+def _slice(one: Slice) -> dict[str, Any]:
+    known = {name: getattr(one, name) for name in SLICE_QUANTITIES}
+    return {
+        "uuid": one.uuid,
+        "profile": one.profile,
+        "weight_ratio": one.weight_ratio,
         "values": {name: value for name, value in known.items() if value is not None},
     }
 
@@ -73,7 +109,6 @@ def decode(data: bytes) -> Frame:
     """Read a frame's body. Raises FrameError for anything else."""
     try:
         body = json.loads(data, parse_constant=_no_number)
-        _check(body)
         match body["kind"]:
             case "tick":
                 return _tick_of(body)
@@ -91,26 +126,17 @@ def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no number")
 
 
-def _check(value: object) -> None:
-    """Raise ValueError for numbers and texts that no journal can hold."""
-    if isinstance(value, dict):
-        for name, inner in value.items():
-            _check(name)
-            _check(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            _check(inner)
-    elif isinstance(value, str):
+def _typed(value: Any, kind: Any) -> Any:  # noqa: ANN401  whatever JSON held
+    """Give a value back. Raises TypeError for another kind, ValueError for what no journal can hold."""
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no {kind}")
+    if isinstance(value, str):
         value.encode()
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{value!r} is no number")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"{value!r} is no number")
     elif isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise ValueError(f"{value!r} is beyond all bounds")
-
-
-def _typed(value: Any, kind: Any) -> Any:  # noqa: ANN401  whatever JSON held
-    if not isinstance(value, kind) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no {kind.__name__}")
     return value
 
 
@@ -121,6 +147,7 @@ def _tick_of(body: Mapping[str, Any]) -> Tick:
         node=_typed(body["node"], str),
         start_ms=start_ms,
         end_ms=end_ms,
+        since_ms=_typed(body["since_ms"], int),
         driver_calls=_typed(body["driver_calls"], int),
         driver_seconds=float(_typed(body["driver_seconds"], int | float)),
         late_seconds=float(_typed(body["late_seconds"], int | float)),
@@ -129,7 +156,21 @@ def _tick_of(body: Mapping[str, Any]) -> Tick:
             Refusal(_typed(uuid, str), _typed(what, str), _typed(why, str), _typed(times, int))
             for uuid, what, why, times in body["refusals"]
         ),
+        xids=tuple(_xid(xid) for xid in body["xids"]),
         readings=tuple(_reading_of(reading) for reading in body["readings"]),
+    )
+
+
+def _xid(body: Mapping[str, Any]) -> Xid:
+    if body["source"] not in ("nvml", "kernel"):
+        raise ValueError(f"an XID from {body['source']!r}")
+    return Xid(
+        _typed(body["at_ms"], int),
+        _typed(body["uuid"], str),
+        _typed(body["number"], int),
+        body["source"],
+        _typed(body["text"], str),
+        _typed(body["pci_bus"], str),
     )
 
 
@@ -147,19 +188,41 @@ def _span(body: Mapping[str, Any]) -> tuple[int, int]:
 
 def _reading_of(body: Mapping[str, Any]) -> Reading:
     start_ms, end_ms = _span(body)
-    processes = body["processes"]
+    processes, parts, slices = body["processes"], body["parts"], body["slices"]
     return reading_of(
         _typed(body["uuid"], str),
         start_ms,
         end_ms,
-        {name: float(_typed(value, int | float)) for name, value in body["values"].items()},
+        _values(body),
         condition=Condition(body["condition"]),
         processes=None if processes is None else tuple(_process(one) for one in processes),
+        parts=None if parts is None else tuple(_part(*part) for part in parts),
+        slices=None if slices is None else tuple(_slice_of(one) for one in slices),
     )
 
 
+def _values(body: Mapping[str, Any]) -> dict[str, float]:
+    return {name: float(_typed(value, int | float)) for name, value in body["values"].items()}
+
+
+def _part(quantity: object, labels: list[object], value: object) -> Part:
+    told = tuple(_typed(label, str) for label in _typed(labels, list))
+    return check_part(Part(_typed(quantity, str), told, float(_typed(value, int | float))))
+
+
+def _slice_of(body: Mapping[str, Any]) -> Slice:
+    weight_ratio = float(_typed(body["weight_ratio"], int | float))
+    return slice_of(_typed(body["uuid"], str), _typed(body["profile"], str), weight_ratio, _values(body))
+
+
 def _process(body: Mapping[str, Any]) -> Process:
-    used = body["memory_used_bytes"]
+    used, share = body["memory_used_bytes"], body["sm_ratio"]
+    if body["kind"] not in get_args(Kind):
+        raise ValueError(f"a process of kind {body['kind']!r}")
     return Process(
-        pid=_typed(body["pid"], int), memory_used_bytes=None if used is None else _typed(used, int)
+        pid=_typed(body["pid"], int),
+        kind=body["kind"],
+        memory_used_bytes=None if used is None else _typed(used, int),
+        sm_ratio=None if share is None else float(_typed(share, int | float)),
+        slice=_typed(body["slice"], str),
     )

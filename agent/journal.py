@@ -17,15 +17,22 @@ from typing import NamedTuple
 from agent.accounts import Accounts, Key
 from agent.errors import JournalBroken, JournalError, SettingsError
 from agent.journal_file import connect, lock, move_aside, translated, translated_writing
+from agent.lifelong import Row
 from agent.restore import Memory, restore
 from agent.schema import migrate
 from agent.scribe import Hours, Scribe
 from agent.tally import DAY_MS, Posting, Timeline
-from agent.tick import Event, Gpu, Tick
+from agent.tick import Event, Finding, Gpu, Tick
+from agent.xids import XidRow
 
 LONGEST_DAYS = 36_500
 PRUNE_BATCH = 2_000
 """Ticks dropped in one transaction, so that a long prune never holds the file for long."""
+_OLD_PARTS = """DELETE FROM part WHERE at_ms < ?
+    AND EXISTS (SELECT 1 FROM part AS later WHERE later.gpu_id = part.gpu_id
+    AND later.quantity = part.quantity AND later.labels = part.labels AND later.at_ms > part.at_ms)"""
+"""What changed since; the latest value of each part stays."""
+_OF_TICKS = (("posting", "tick_id"), ("reading", "tick_id"), ("slice_reading", "tick_id"), ("tick", "id"))
 BYTES_BATCH = 100
 """Ticks dropped before the size is looked at again, so that a small journal is not emptied at one go."""
 
@@ -65,6 +72,18 @@ class Record(NamedTuple):
     grown: frozenset[Key]
     events: tuple[Event, ...] = ()
     left: tuple[Timeline, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+class Counted(NamedTuple):
+    """Rows of what is counted over the life of a GPU, and for a new file the findings that are open."""
+
+    counters: Sequence[Row] = ()
+    xids: Sequence[XidRow] = ()
+    findings: Sequence[Finding] = ()
+
+
+NOTHING_COUNTED = Counted()
 
 
 class Journal:
@@ -145,7 +164,9 @@ class Journal:
             self._pending[number] = record._replace(tick=replace(record.tick, readings=()))
         return gone
 
-    def commit(self, accounts: Accounts, timelines: Iterable[Timeline]) -> None:
+    def commit(
+        self, accounts: Accounts, timelines: Iterable[Timeline], counted: Counted = NOTHING_COUNTED
+    ) -> None:
         """Write all that is queued in one transaction; on an error the queue stays as it is.
 
         Raises JournalError (no space, read-only), JournalBroken when the file went bad.
@@ -156,6 +177,8 @@ class Journal:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._write(accounts, timelines)
+                self._scribe.counters(counted.counters)
+                self._scribe.xids(counted.xids)
                 self._db.execute("COMMIT")
             except BaseException:
                 self._scribe.forget()
@@ -169,13 +192,14 @@ class Journal:
     def _write(self, accounts: Accounts, timelines: Iterable[Timeline]) -> None:
         hours: Hours = {}
         grown: set[Key] = set()
-        for tick, posting, keys, events, left in self._pending:
+        for tick, posting, keys, events, left, findings in self._pending:
             for gpu in tick.gpus or ():
                 self._scribe.seat(gpu, tick.node, tick.start_ms)
             number = self._scribe.tick(tick)
             self._scribe.entries(number, posting.entries, hours)
             grown |= keys
             self._scribe.events(events)
+            self._scribe.findings(findings)
             for line in left:
                 self._scribe.unseat(line)
         spells = [spell for record in self._pending for spell in record.posting.spells]
@@ -184,7 +208,13 @@ class Journal:
         self._scribe.accounts(accounts.by_key, grown)
         self._scribe.timelines(timelines)
 
-    def begin_anew(self, now_ms: int, accounts: Accounts, gpus: Sequence[tuple[Gpu, Timeline]]) -> Path:
+    def begin_anew(
+        self,
+        now_ms: int,
+        accounts: Accounts,
+        gpus: Sequence[tuple[Gpu, Timeline]],
+        counted: Counted = NOTHING_COUNTED,
+    ) -> Path:
         """Move a file that went bad aside, begin a new one with the accounts as they stand; give its name.
 
         What is queued stays queued; the next commit writes it into the new file.
@@ -196,7 +226,7 @@ class Journal:
         try:
             aside = move_aside(self.path, now_ms)
             self._open(now_ms)
-            self._begin(accounts, gpus, dropped)
+            self._begin(accounts, gpus, dropped, counted)
         except OSError as error:
             raise JournalError(
                 f"cannot move the broken journal {self.path} aside: {error.strerror}"
@@ -206,7 +236,9 @@ class Journal:
         self._gone = False
         return aside
 
-    def _begin(self, accounts: Accounts, gpus: Sequence[tuple[Gpu, Timeline]], dropped: int) -> None:
+    def _begin(
+        self, accounts: Accounts, gpus: Sequence[tuple[Gpu, Timeline]], dropped: int, counted: Counted
+    ) -> None:
         since_ms = {line.uuid: line.until_ms for _, line in gpus}
         for record in self._pending:
             for entry in record.posting.entries:
@@ -215,6 +247,10 @@ class Journal:
         for gpu, line in gpus:
             self._scribe.seat(gpu, line.node, since_ms[gpu.uuid])
         self._scribe.accounts(accounts.by_key, accounts.by_key)
+        self._scribe.counters(counted.counters)
+        self._scribe.xids(counted.xids)
+        queued = {one for record in self._pending for one in record.findings}
+        self._scribe.findings(one for one in counted.findings if one not in queued)
         self._db.execute("UPDATE meta SET value = ? WHERE key = 'ticks_dropped'", (str(dropped),))
         self._db.execute("COMMIT")
         self.ticks_dropped = dropped
@@ -240,6 +276,7 @@ class Journal:
             while self.used_bytes() > self.settings.max_bytes and (gone := self._drop_ticks(BYTES_BATCH)):
                 dropped += gone
             accounts_ms = now_ms - round(self.settings.accounts_age_days * DAY_MS)
+            self._db.execute(_OLD_PARTS, (oldest_ms,))
             self._db.execute("DELETE FROM account_hour WHERE hour_ms < ?", (accounts_ms,))
             self._db.execute("DELETE FROM spell WHERE ended = 1 AND end_ms < ?", (accounts_ms,))
             self._db.execute("DELETE FROM event WHERE at_ms < ?", (accounts_ms,))
@@ -253,7 +290,7 @@ class Journal:
             return 0
         self._db.execute("BEGIN IMMEDIATE")
         try:
-            for table, column in (("posting", "tick_id"), ("reading", "tick_id"), ("tick", "id")):
+            for table, column in _OF_TICKS:
                 self._db.executemany(f"DELETE FROM {table} WHERE {column} = ?", rows)
             total = str(self.ticks_dropped + len(rows))
             self._db.execute("UPDATE meta SET value = ? WHERE key = 'ticks_dropped'", (total,))

@@ -7,7 +7,7 @@ wrong is logged when it begins and when it ends, not in between.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,15 +15,20 @@ from typing import Protocol
 from agent.accounts import Account, Key
 from agent.books import Books, broken_event
 from agent.cadence import SamplerSettings
+from agent.chronicle import Chronicle
 from agent.clock import Clock
 from agent.errors import JournalError
 from agent.frames import Absent, Alive, Frame
 from agent.holders import ProcessHolders
-from agent.prober import SILENCE_SECONDS, Ended
-from agent.tick import Condition, Event, Tick
+from agent.kernel_log import KernelLog, log_began_ms
+from agent.prober import SILENCE_SECONDS, Ended, Hung
+from agent.release import Lets, Release
+from agent.tick import Finding, State, Tick, Xid
 from agent.view import Health, View, states_of
 
 PRUNE_TICKS = 360
+LOOK_SECONDS = 1.0
+"""How long a request to let go of the driver may wait to be seen."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 log = logging.getLogger("gputally")
 
@@ -31,7 +36,11 @@ log = logging.getLogger("gputally")
 class Frames(Protocol):
     """Where frames come from; agent.prober.Prober, or a list of them in a test."""
 
-    def next(self, timeout_seconds: float) -> Frame | Ended | None:
+    @property
+    def stuck(self) -> int:
+        """How many probes hang in the driver."""
+
+    def next(self, timeout_seconds: float) -> Frame | Ended | Hung | None:
         """Give the next frame, the end of a probe, or None when time is over."""
 
 
@@ -68,6 +77,8 @@ class Node:
         cadence: SamplerSettings,
         publish: Callable[[View], None],
         drain_file: str = "",
+        kernel_log: KernelLog | None = None,
+        judge: Callable[[Tick], Iterable[Finding]] = lambda _: (),
     ) -> None:
         self._name = name
         self._frames = frames
@@ -77,15 +88,17 @@ class Node:
         self._interval_ms = round(cadence.interval_seconds * 1000)
         self._publish = publish
         self._drain_file = Path(drain_file) if drain_file else None
+        self._kernel_log = kernel_log
+        self._judge = judge
+        self._kernel_xids: list[Xid] = []
+        self._release: Release | None = None
         self._counts = _Counts()
         self._refused: Counter[tuple[str, str]] = Counter()
         self._accounts: list[tuple[Key, Account]] = []  # as last committed: a kill must not take any back
         self._journal_bytes = 0
-        self._conditions: dict[str, Condition] = {}
-        self._absent = ""
+        self._chronicle = Chronicle(name, clock)
         self._failing = ""
         self._cpu_seconds = 0.0
-        self._events: list[Event] = []
         self._seen_ms = 0
         self._heard_ns = 0
 
@@ -97,77 +110,127 @@ class Node:
         if self._books.journal.moved_aside:
             text = f"the journal was broken and was moved to {self._books.journal.moved_aside}"
             log.error(text)
-            self._events.append(broken_event(self._name, now_ms, text))
+            self._chronicle.keep(broken_event(self._name, now_ms, text))
+        if self._kernel_log:
+            self._open_kernel_log(self._kernel_log)
         self._books.resume(self._name, now_ms, boot_ms)
         self._commit(now_ms)
 
     def step(self, timeout_seconds: float) -> bool:
         """Wait for one frame and take it; False when the time was over or waiting was ended."""
+        if self._release:
+            self._look_at(self._release)
+            timeout_seconds = min(timeout_seconds, LOOK_SECONDS)
+        self._read_kernel_log()
         frame = self._frames.next(max(0.0, min(timeout_seconds, self._silence_left())))
         self.take(frame)
         self._enter_silence()
         return frame is not None
 
-    def take(self, frame: Frame | Ended | None) -> None:
+    def end(self, ticks: Iterable[Tick]) -> None:
+        """Enter what the probe had still to say, and what waited to be summed up."""
+        self._chronicle.add(self._books.xids.flush(self._clock.wall_ms()))
+        for tick in ticks:
+            self.take(tick)
+        if self._released:
+            self._close(State.DRAINED)
+
+    def _open_kernel_log(self, kernel_log: KernelLog) -> None:
+        """Begin where the books end, so that errors from while the agent was down are found."""
+        trouble = kernel_log.open(self._books.accounted_until(self._name))
+        if trouble:
+            log.info("XIDs come from NVML alone: %s", trouble)
+
+    @property
+    def _released(self) -> bool:
+        return self._release is not None and self._release.until_ms > 0
+
+    def _look_at(self, release: Release) -> None:
+        """Let go of the driver or take it up, and end the time before that at this moment."""
+        before = self._released
+        for tick in release.look(self._clock.wall_ms()):
+            self.take(tick)
+        if before is not self._released:
+            self._close(State.DRAINED if before else State.UNKNOWN)
+
+    def _close(self, unseen: State) -> None:
+        """Enter the time up to now in which no GPU was read."""
+        now_ms = self._clock.wall_ms()
+        if now_ms > self._seen_ms:
+            self._look(Tick(node=self._name, start_ms=self._seen_ms, end_ms=now_ms), unseen)
+
+    def let_go_through(self, prober: Lets, journal: Path) -> None:
+        """Let `gputally release` end and start the probe."""
+        self._release = Release(journal, prober, self._chronicle.tell)
+
+    def _read_kernel_log(self) -> None:
+        if self._kernel_log:
+            now_ms = self._clock.wall_ms()
+            self._kernel_xids += self._kernel_log.read(now_ms, log_began_ms(now_ms))
+
+    def take(self, frame: Frame | Ended | Hung | None) -> None:
         """Do what a frame asks for."""
         match frame:
             case Tick():
                 self._heard_ns = self._clock.monotonic_ns()
                 self._look(frame)
             case Absent(sentence):
-                self._note_absent(sentence)
+                self._chronicle.note_absent(sentence)
+            case Hung(index, gpu, function, seconds):
+                self._counts.restarts += 1
+                who = gpu.uuid if gpu else f"with index {index}"
+                self._chronicle.tell(
+                    "gpu_hung",
+                    f"GPU {who} does not answer: {function} has been at work for {seconds:.0f} s; "
+                    "the others are read on without it",
+                    gpu.uuid if gpu else "",
+                )
             case Ended(reason, retry_seconds):
                 self._counts.restarts += 1
-                self._note_absent(reason)
+                self._chronicle.note_absent(reason)
                 log.debug("the next probe starts in %.0f s", retry_seconds)
             case Alive():
-                self._note_absent("")
+                self._chronicle.note_absent("")
             case None:
                 pass
-
-    def _note_absent(self, reason: str) -> None:
-        if reason == self._absent:
-            return
-        if reason:
-            log.warning("the GPUs cannot be read now: %s (will go on trying)", reason)
-        else:
-            log.info("the GPUs are being read again")
-        self._events.append(
-            Event(
-                at_ms=self._clock.wall_ms(),
-                node=self._name,
-                kind="probe_absent" if reason else "probe_back",
-                text=reason or "the probe reads again",
-            )
-        )
-        self._absent = reason
 
     def _silence_left(self) -> float:
         """Give the seconds until the silence is too long; by the clock that nobody sets."""
         silent_seconds = (self._clock.monotonic_ns() - self._heard_ns) / 1e9
-        return self._interval_ms / 1000 + SILENCE_SECONDS - silent_seconds
+        more_seconds = 0.0 if self._released else SILENCE_SECONDS
+        return self._interval_ms / 1000 + more_seconds - silent_seconds
 
     def _enter_silence(self) -> None:
         if self._silence_left() > 0:
             return
         self._counts.blind += 1
-        self._heard_ns = self._clock.monotonic_ns() - round(SILENCE_SECONDS * 1e9)
+        more_seconds = 0.0 if self._released else SILENCE_SECONDS
+        self._heard_ns = self._clock.monotonic_ns() - round(more_seconds * 1e9)
         end_ms = self._clock.wall_ms() // self._interval_ms * self._interval_ms
         if end_ms > self._seen_ms:
-            self._look(Tick(node=self._name, start_ms=self._seen_ms, end_ms=end_ms))
+            unseen = State.DRAINED if self._released else State.UNKNOWN
+            self._look(Tick(node=self._name, start_ms=self._seen_ms, end_ms=end_ms), unseen)
         else:
             self._seen_ms = end_ms  # the clock was set back
 
-    def _look(self, tick: Tick) -> None:
+    def _look(self, tick: Tick, unseen: State = State.UNKNOWN) -> None:
         began = time.process_time()
         if tick.gpus is not None:
-            self._note_absent("")
+            self._chronicle.note_absent("")
         self._count(tick)
         self._seen_ms = tick.end_ms
-        self._note_gpus(tick)
-        events, self._events = self._events, []
+        self._chronicle.note_gpus(tick)
+        self._note_xids(tick)
         holds = self._holders.holds(tick.readings)
-        posting = self._books.post(tick, holds, drained=self._drained(), events=events)
+        posting = self._books.post(
+            tick,
+            holds,
+            drained=self._drained(),
+            events=self._chronicle.take(),
+            unseen=unseen,
+            found=self._judge(tick),
+        )
+        tick = self._books.latest or tick
         self._commit(tick.end_ms)
         states, held_by = states_of(posting.entries)
         self._publish(
@@ -179,30 +242,18 @@ class Node:
                 states=states,
                 holders=held_by,
                 accounts=self._accounts,
+                parts=dict(self._books.parts),
+                xids=dict(self._books.xids.counts),
+                findings=self._books.findings.open,
                 health=self._health(),
             )
         )
         self._cpu_seconds = time.process_time() - began
 
-    def _note_gpus(self, tick: Tick) -> None:
-        """Tell when GPUs come, and when one's condition changes."""
-        new = [gpu for gpu in tick.gpus or () if gpu.uuid not in self._conditions]
-        if new:
-            models = Counter(gpu.model for gpu in new)
-            told = ", ".join(f"{count} x {model}" for model, count in models.items())
-            log.info("reading %d GPUs: %s", len(new), told)
-        self._conditions |= {gpu.uuid: Condition.OK for gpu in new}
-        for reading in tick.readings:
-            before = self._conditions.get(reading.uuid, Condition.OK)
-            if reading.condition is before:
-                continue
-            self._conditions[reading.uuid] = reading.condition
-            log.warning("GPU %s is %s, it was %s", reading.uuid, reading.condition, before)
-            text = f"the GPU is {reading.condition}, it was {before}"
-            event = Event(
-                at_ms=tick.end_ms, node=tick.node, kind="gpu_condition", text=text, uuid=reading.uuid
-            )
-            self._events.append(event)
+    def _note_xids(self, tick: Tick) -> None:
+        self._read_kernel_log()  # now, so that it tells what NVML's numbers mean
+        xids, self._kernel_xids = (*tick.xids, *self._kernel_xids), []
+        self._chronicle.add(self._books.xids.take(xids, tick.end_ms))
 
     def _count(self, tick: Tick) -> None:
         self._counts.ticks += 1
@@ -231,7 +282,7 @@ class Node:
                 event = self._books.prune(now_ms)
             if event:
                 log.error("the journal was broken: %s", event.text)
-                self._events.append(event)
+                self._chronicle.keep(event)
             self._journal_bytes = self._books.journal.used_bytes()
         except JournalError as error:
             self._counts.journal_failures += 1
@@ -261,5 +312,7 @@ class Node:
             journal_pending=journal.pending,
             journal_failures=counts.journal_failures,
             readings_dropped=self._books.readings_dropped,
-            absent=self._absent,
+            absent=self._chronicle.absent,
+            stuck_probes=self._frames.stuck,
+            kernel_log_skipped=self._kernel_log.skipped if self._kernel_log else 0,
         )

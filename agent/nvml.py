@@ -1,32 +1,40 @@
 """NVML through nvidia-ml-py: the only module, with the simulator, that speaks it.
 
-NVML's units end here: watts, joules, hertz, ratios and bytes come out. A refusal that lasts (not supported,
-no such symbol, no permission) is remembered and costs no further call; None is what the caller gets. A GPU
-that is gone raises GpuGone; a driver that is gone raises NvmlUnavailable with what to do.
+Here calls are made, timed, and named in the cell while they last; their codes are sorted. A refusal that
+lasts (not supported, no such symbol, no permission) is remembered and costs no further call. A GPU that is
+gone raises GpuGone; a driver that is gone raises NvmlUnavailable with what to do.
 """
 
-import struct
-import sys
-import time
-from collections.abc import Callable
-from itertools import islice
+from collections.abc import Callable, Container, Iterator
+from ctypes import byref, c_uint, create_string_buffer
+from time import monotonic_ns
 from typing import Any
 
 import pynvml
 
+from agent.cell import NO_GPU, Cell, padded
 from agent.errors import NvmlUnavailable
-from agent.tick import Condition, Gpu, Process
+from agent.tick import Condition
 
-_LASTING = {
+NOT_SUPPORTED = pynvml.NVML_ERROR_NOT_SUPPORTED
+NO_PERMISSION_CODE = pynvml.NVML_ERROR_NO_PERMISSION
+NO_SUCH_FUNCTION = pynvml.NVML_ERROR_FUNCTION_NOT_FOUND
+INVALID_ARGUMENT = pynvml.NVML_ERROR_INVALID_ARGUMENT
+TIMEOUT = pynvml.NVML_ERROR_TIMEOUT
+LASTING = {
     pynvml.NVML_ERROR_NOT_SUPPORTED: "unsupported",
     pynvml.NVML_ERROR_FUNCTION_NOT_FOUND: "unsupported",
     pynvml.NVML_ERROR_ARGUMENT_VERSION_MISMATCH: "unsupported",
     pynvml.NVML_ERROR_NO_PERMISSION: "no_permission",
 }
-_GONE = {
+"""Codes that stay until the driver is opened anew, and the reason that is told for each."""
+GONE = {
     pynvml.NVML_ERROR_GPU_IS_LOST: Condition.LOST,
     pynvml.NVML_ERROR_RESET_REQUIRED: Condition.RESET_REQUIRED,
 }
+NOTHING_NEW = (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_NO_DATA)
+UNKNOWN_IN_A_ROW = 3
+"""So many answers of "unknown error" in a row mean that the GPU is lost: often the first sign of it."""
 _ABSENT = {
     pynvml.NVML_ERROR_LIBRARY_NOT_FOUND: (
         "the NVIDIA driver's library libnvidia-ml.so.1 is not installed: install the driver, "
@@ -46,43 +54,47 @@ _ABSENT = {
         "the driver is loaded but finds no GPU: see whether `lspci -d 10de:` lists one"
     ),
 }
-_NOTHING_NEW = (pynvml.NVML_ERROR_NOT_FOUND, pynvml.NVML_ERROR_NO_DATA)
+NO_GPU_FOUND = _ABSENT[pynvml.NVML_ERROR_GPU_NOT_FOUND]
+NO_PERMISSION = _ABSENT[pynvml.NVML_ERROR_NO_PERMISSION]
 
-FIELD_MEMORY_TEMPERATURE = 82
-FIELD_ENERGY = 83
-FIELD_POWER_LIMIT = 190
-THROTTLE_FIELDS = {
-    "power_cap": 74,
-    "sync_boost": 76,
-    "reliability": 79,
-    "sw_thermal": 269,
-    "hw_thermal": 270,
-    "power_brake": 271,
+# What the driver fills: the structs and arrays of nvidia-ml-py, for those who may not import it.
+Memory = pynvml.c_nvmlMemory_v2_t
+OldMemory = pynvml.c_nvmlMemory_t
+Bar1 = pynvml.c_nvmlBAR1Memory_t
+Utilization = pynvml.c_nvmlUtilization_t
+Temperature = pynvml.c_nvmlTemperature_v1_t
+Margin = pynvml.c_nvmlMarginTemperature_v1_t
+Pci = pynvml.nvmlPciInfo_t
+FieldValue = pynvml.c_nvmlFieldValue_t
+Sample = pynvml.c_nvmlSample_t
+ProcessInfo = pynvml.c_nvmlProcessInfo_v3_t
+ProcessSample = pynvml.c_nvmlProcessUtilizationSample_t
+Platform = pynvml.c_nvmlPlatformInfo_v2_t
+Fabric = pynvml.c_nvmlGpuFabricInfo_v3_t
+OldFabric = pynvml.c_nvmlGpuFabricInfo_v2_t
+Sram = pynvml.c_nvmlEccSramErrorStatus_v1_t
+RemapperBanks = pynvml.c_nvmlRowRemapperHistogramValues
+Violation = pynvml.c_nvmlViolationTime_t
+SliceAttributes = pynvml.c_nvmlDeviceAttributes
+DeviceHandle = pynvml.c_nvmlDevice_t
+GpmSupport = pynvml.c_nvmlGpmSupport_t
+GpmSample = pynvml.c_nvmlGpmSample_t
+GpmMetrics = pynvml.c_nvmlGpmMetricsGet_t
+EventSet = pynvml.c_nvmlEventSet_t
+EventData = pynvml.c_nvmlEventData_t
+VERSIONS = {
+    Memory: pynvml.nvmlMemory_v2,
+    Temperature: pynvml.nvmlTemperature_v1,
+    Margin: pynvml.nvmlMarginTemperature_v1,
+    Platform: pynvml.nvmlPlatformInfo_v2,
+    Fabric: pynvml.nvmlGpuFabricInfo_v3,
+    OldFabric: pynvml.nvmlGpuFabricInfo_v2,
+    Sram: pynvml.nvmlEccSramErrorStatus_v1,
+    GpmSupport: pynvml.NVML_GPM_SUPPORT_VERSION,
+    GpmMetrics: pynvml.NVML_GPM_METRICS_GET_VERSION,
 }
-FIELD_THERMAL = 75
-"""All thermal reasons together: what drivers before 575 have instead of 269 and 270."""
-_FIELDS = (
-    FIELD_ENERGY,
-    FIELD_MEMORY_TEMPERATURE,
-    FIELD_POWER_LIMIT,
-    FIELD_THERMAL,
-    *THROTTLE_FIELDS.values(),
-)
-_FIELD = struct.Struct("IIqqiiQ")
-"""nvmlFieldValue_t: id, scope, timestamp, latency, type, return code, value. Read as a whole, since each
-attribute of a pynvml struct costs as much as all seven numbers here."""
-_SAMPLE = struct.Struct("QI4x")
-"""nvmlSample_t: timestamp and a value that is an unsigned int in all rings we read."""
-_AS = {
-    pynvml.NVML_VALUE_TYPE_DOUBLE: "d",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_INT: "I",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG: "L",
-    pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "Q",
-    pynvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "q",
-    pynvml.NVML_VALUE_TYPE_SIGNED_INT: "i",
-}
-NOT_AVAILABLE = 2**64 - 1
-"""What NVML puts where a process's memory is not known."""
+TEXT_BYTES = 96
+"""Room for every text that NVML gives: a UUID of a slice is the longest."""
 
 
 class GpuGone(Exception):  # noqa: N818  a condition of the device
@@ -93,63 +105,116 @@ class GpuGone(Exception):  # noqa: N818  a condition of the device
         self.condition = condition
 
 
+def versioned(kind: Any) -> Any:  # noqa: ANN401  pynvml has no types
+    """Make a struct that carries its version, as newer functions want it."""
+    made = kind()
+    made.version = VERSIONS[kind]
+    return made
+
+
 class Nvml:
     """The driver. One instance lives in the probe; `open` may be called again after `close`."""
 
-    def __init__(self) -> None:
+    def __init__(self, cell: Cell | None = None) -> None:
         self.calls = 0
-        self.seconds = 0.0
+        self._busy_ns = 0
         self.failures: dict[tuple[str, str, str], int] = {}
+        self._cell = cell
+        self._functions: dict[str, tuple[Callable[..., int] | None, bytes]] = {}
+
+    def spent(self) -> tuple[int, float]:
+        """Give the calls since the last time, and the seconds spent in them."""
+        told = self.calls, self._busy_ns / 1e9
+        self.calls = self._busy_ns = 0
+        return told
 
     def open(self) -> None:
         """Initialise NVML. Raises NvmlUnavailable with what is missing and what to do."""
+        self._functions.clear()
+        self._begin(NO_GPU, padded("nvmlInit"))
         try:
             pynvml.nvmlInit()
         except pynvml.NVMLError as error:
-            raise unavailable(error) from error
+            raise unavailable(error.value) from error
+        finally:
+            self._end()
 
     def close(self) -> None:
-        """Let go of the driver as often as it was taken."""
+        """Let go of the driver."""
+        self._begin(NO_GPU, padded("nvmlShutdown"))
         try:
             pynvml.nvmlShutdown()
         except pynvml.NVMLError:
             return
+        finally:
+            self._end()
 
-    def devices(self) -> tuple[list["Device"], list[tuple[Gpu | None, Condition]]]:
-        """Enumerate: the GPUs that answer, and those that do not, nameless if they do not even tell a UUID.
+    def _begin(self, index: int, name: bytes) -> None:
+        self._began_ns = monotonic_ns()
+        if self._cell is not None:
+            self._cell.begin(self._began_ns, index, name)
 
-        Raises NvmlUnavailable when there is no GPU at all.
-        """
+    def _end(self) -> None:
+        self.calls += 1
+        self._busy_ns += monotonic_ns() - self._began_ns
+        if self._cell is not None:
+            self._cell.end()
+
+    def _find(self, name: str) -> tuple[Callable[..., int] | None, bytes]:
         try:
-            count = pynvml.nvmlDeviceGetCount()
-            system = _system()
-        except pynvml.NVMLError as error:
-            raise unavailable(error) from error
-        if count == 0:
-            raise NvmlUnavailable(_ABSENT[pynvml.NVML_ERROR_GPU_NOT_FOUND])
-        found: list[Device] = []
-        gone: list[tuple[Gpu | None, Condition]] = []
-        forbidden = 0
-        for index in range(count):
-            try:
-                handle = pynvml.nvmlDeviceGetHandleByIndex(index)
-                uuid = str(pynvml.nvmlDeviceGetUUID(handle))
-            except pynvml.NVMLError as error:
-                if error.value == pynvml.NVML_ERROR_NO_PERMISSION:
-                    forbidden += 1
-                else:
-                    gone.append((None, _GONE.get(error.value, Condition.LOST)))
+            function = pynvml._nvmlGetFunctionPointer(name)  # noqa: SLF001  its wrappers make two calls of one
+        except pynvml.NVMLError:
+            function = None
+        return function, padded(name)
+
+    def call(self, index: int, name: str, *arguments: Any) -> int:  # noqa: ANN401  as ctypes takes them
+        """Call a function of the library; give its code. One that the library lacks is FUNCTION_NOT_FOUND."""
+        found = self._functions.get(name)
+        if found is None:
+            found = self._functions[name] = self._find(name)
+        function, padded_name = found
+        if function is None:
+            return int(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
+        # Hundreds of times a second: `_begin` and `_end`, without their own cost.
+        cell = self._cell
+        began_ns = monotonic_ns()
+        if cell is not None:
+            cell.begin(began_ns, index, padded_name)
+        try:
+            return function(*arguments)
+        finally:
+            if cell is not None:
+                cell.end()
+            self.calls += 1
+            self._busy_ns += monotonic_ns() - began_ns
+
+    def count(self) -> int:
+        """Count the GPUs. Raises NvmlUnavailable."""
+        number = c_uint()
+        code = self.call(NO_GPU, "nvmlDeviceGetCount_v2", byref(number))
+        if code:
+            raise unavailable(code)
+        return number.value
+
+    def versions(self) -> dict[str, str]:
+        """Tell the versions of driver and CUDA. Raises NvmlUnavailable."""
+        text = create_string_buffer(TEXT_BYTES)
+        code = self.call(NO_GPU, "nvmlSystemGetDriverVersion", text, c_uint(TEXT_BYTES))
+        if code:
+            raise unavailable(code)
+        number = c_uint()
+        known = not self.call(NO_GPU, "nvmlSystemGetCudaDriverVersion", byref(number))
+        cuda = f"{number.value // 1000}.{number.value % 1000 // 10}" if known else ""
+        return {"driver": text.value.decode(errors="replace"), "cuda": cuda}
+
+    def callers(self, shunned: Container[int] = ()) -> Iterator[tuple[int, "Caller | int"]]:
+        """Give a caller per GPU by index, or the code with which its handle was refused."""
+        for index in range(self.count()):
+            if index in shunned:
                 continue
-            except UnicodeDecodeError:
-                gone.append((None, Condition.LOST))
-                continue
-            try:
-                found.append(Device(self, handle, uuid, index, system))
-            except GpuGone as error:
-                gone.append((Gpu(uuid=uuid, index=index, model=""), error.condition))
-        if forbidden == count:
-            raise NvmlUnavailable(_ABSENT[pynvml.NVML_ERROR_NO_PERMISSION])
-        return found, gone
+            handle = DeviceHandle()
+            code = self.call(index, "nvmlDeviceGetHandleByIndex_v2", c_uint(index), byref(handle))
+            yield index, code or Caller(self, handle, index)
 
     def failed(self, uuid: str, quantity: str, reason: str) -> None:
         """Count a value that could not be had or was not believed."""
@@ -157,176 +222,67 @@ class Nvml:
         self.failures[key] = self.failures.get(key, 0) + 1
 
 
-def _system() -> dict[str, str]:
-    try:
-        version = pynvml.nvmlSystemGetCudaDriverVersion()
-        cuda = f"{version // 1000}.{version % 1000 // 10}"
-    except pynvml.NVMLError:
-        cuda = ""
-    return {"driver": str(pynvml.nvmlSystemGetDriverVersion()), "cuda": cuda}
+class Caller:
+    """Asks about one handle, and remembers what it will not be told. `uuid` names it in refusals."""
 
+    def __init__(self, nvml: Nvml, handle: Any, index: int) -> None:  # noqa: ANN401  a pointer of pynvml's
+        self.nvml = nvml
+        self.handle = handle
+        self.index = index
+        self.uuid = ""
+        self.refused: dict[str, str] = {}
+        self._unknown = 0
 
-def unavailable(error: Any) -> NvmlUnavailable:  # noqa: ANN401  pynvml has no types
-    """Say an error of the whole driver in words."""
-    text = _ABSENT.get(error.value, f"NVML cannot be used ({error}): see dmesg for messages of NVRM")
-    return NvmlUnavailable(text)
+    def ask(self, what: str, function: str, *arguments: Any) -> bool:  # noqa: ANN401
+        """Call a function on the handle; True when it answered. Raises GpuGone, NvmlUnavailable."""
+        if what in self.refused:
+            return False
+        code = self.nvml.call(self.index, function, self.handle, *arguments)
+        self.sort(what, code)
+        return not code
 
+    def sort(self, what: str, code: int) -> None:
+        """Remember or count a refusal by its code; 0 is none. Raises GpuGone, NvmlUnavailable."""
+        if not code:
+            self._unknown = 0
+            return
+        if code in GONE:
+            raise GpuGone(GONE[code])
+        if code == pynvml.NVML_ERROR_UNINITIALIZED:
+            raise unavailable(code)
+        if code in LASTING:
+            self.refuse(what, LASTING[code])
+        elif code not in NOTHING_NEW:
+            self.nvml.failed(self.uuid, what, "failed")
+        self._unknown = self._unknown + 1 if code == pynvml.NVML_ERROR_UNKNOWN else 0
+        if self._unknown >= UNKNOWN_IN_A_ROW:
+            raise GpuGone(Condition.LOST)
 
-class Device:
-    """One GPU, by an NVML handle."""
+    def refuse(self, what: str, reason: str) -> None:
+        """Remember that something is not to be had, and count it once."""
+        if what not in self.refused:
+            self.refused[what] = reason
+            self.nvml.failed(self.uuid, what, reason)
 
-    def __init__(
-        self,
-        nvml: Nvml,
-        handle: Any,  # noqa: ANN401  a pointer of pynvml's
-        uuid: str,
-        index: int,
-        system: dict[str, str],
-    ) -> None:
-        """Identify the GPU. Raises GpuGone."""
-        self._nvml = nvml
-        self._handle = handle
-        self._refused: set[str] = set()
-        self._fields: list[int] = list(_FIELDS)
-        self.uuid = uuid
-        self.gpu = Gpu(
-            uuid=self.uuid,
-            index=index,
-            model=self._text("name", pynvml.nvmlDeviceGetName),
-            serial=self._text("serial", pynvml.nvmlDeviceGetSerial),
-            board_part=self._text("board_part", pynvml.nvmlDeviceGetBoardPartNumber),
-            vbios=self._text("vbios", pynvml.nvmlDeviceGetVbiosVersion),
-            pci_bus=self._text("pci_bus", lambda handle: pynvml.nvmlDeviceGetPciInfo(handle).busId),
-            **system,
-        )
-        self.limits = {
-            "temperature_slowdown_celsius": self._threshold(pynvml.NVML_TEMPERATURE_THRESHOLD_SLOWDOWN),
-            "temperature_shutdown_celsius": self._threshold(pynvml.NVML_TEMPERATURE_THRESHOLD_SHUTDOWN),
-            "sm_clock_max_hertz": self._clock(
-                "sm_clock_max", pynvml.nvmlDeviceGetMaxClockInfo, pynvml.NVML_CLOCK_SM
-            ),
-        }
-
-    def _ask(self, what: str, function: Callable[..., Any], *arguments: Any) -> Any:  # noqa: ANN401
-        """Call NVML; None when it refuses. Raises GpuGone, NvmlUnavailable."""
-        if what in self._refused:
-            return None
-        began_ns = time.perf_counter_ns()
+    def text(self, what: str, function: str, *before: Any) -> str:  # noqa: ANN401
+        """Ask for a text; empty when there is none. What is no UTF-8 counts as garbled."""
+        buffer = create_string_buffer(TEXT_BYTES)
+        if not self.ask(what, function, *before, buffer, c_uint(TEXT_BYTES)):
+            return ""
         try:
-            return function(self._handle, *arguments)
-        except pynvml.NVMLError as error:
-            code = error.value
-            if code in _GONE:
-                raise GpuGone(_GONE[code]) from error
-            if code == pynvml.NVML_ERROR_UNINITIALIZED:
-                raise unavailable(error) from error
-            if code in _LASTING:
-                self._refused.add(what)
-                self._nvml.failed(self.uuid, what, _LASTING[code])
-            elif code not in _NOTHING_NEW:
-                self._nvml.failed(self.uuid, what, "failed")
-            return None
+            return buffer.value.decode()
         except UnicodeDecodeError:
-            self._nvml.failed(self.uuid, what, "garbled")
-            return None
-        finally:
-            self._nvml.calls += 1
-            self._nvml.seconds += (time.perf_counter_ns() - began_ns) / 1e9
+            self.nvml.failed(self.uuid, what, "garbled")
+            return ""
 
-    def _text(self, what: str, function: Callable[..., Any]) -> str:
-        answer = self._ask(what, function)
-        if isinstance(answer, bytes):
-            answer = answer.decode(errors="replace")
-        return "" if answer is None else str(answer)
-
-    def _threshold(self, which: int) -> float | None:
-        answer = self._ask(f"threshold_{which}", pynvml.nvmlDeviceGetTemperatureThreshold, which)
-        return float(answer) if answer else None
-
-    def _clock(self, what: str, function: Callable[..., Any], which: int) -> float | None:
-        answer = self._ask(what, function, which)
-        return None if answer is None else answer * 1e6
-
-    def fields(self) -> dict[int, float]:
-        """Read all counters and gauges that come in one batch, by field number, as NVML gives them."""
-        if not self._fields:
-            return {}
-        answer = self._ask("fields", pynvml.nvmlDeviceGetFieldValues, self._fields)
-        values: dict[int, float] = {}
-        if answer is None:
-            return values
-        for field, _, _, _, kind, code, value in _FIELD.iter_unpack(answer):
-            if code == pynvml.NVML_SUCCESS and kind in _AS:
-                values[field] = struct.unpack_from(_AS[kind], value.to_bytes(8, sys.byteorder))[0]
-            elif code in _GONE:
-                raise GpuGone(_GONE[code])
-            elif code in _LASTING:
-                self._fields.remove(field)
-                self._nvml.failed(self.uuid, f"field_{field}", _LASTING[code])
-        return values
-
-    def counts_energy(self) -> bool:
-        """Tell whether the device has an energy counter, as far as is known."""
-        return FIELD_ENERGY in self._fields
-
-    def power_watts(self) -> float | None:
-        """Read power now, or the mean of the last second: the driver decides by product."""
-        answer = self._ask("power", pynvml.nvmlDeviceGetPowerUsage)
-        return None if answer is None else answer / 1000
-
-    def power_limit_watts(self) -> float | None:
-        """Power limit in force."""
-        answer = self._ask("power_limit", pynvml.nvmlDeviceGetEnforcedPowerLimit)
-        return None if answer is None else answer / 1000
-
-    def temperature_celsius(self) -> float | None:
-        """Core temperature now."""
-        answer = self._ask("temperature_v", pynvml.nvmlDeviceGetTemperatureV, pynvml.NVML_TEMPERATURE_GPU)
-        if answer is None and "temperature_v" in self._refused:
-            answer = self._ask("temperature", pynvml.nvmlDeviceGetTemperature, pynvml.NVML_TEMPERATURE_GPU)
-        return None if answer is None else float(answer)
-
-    def memory_bytes(self) -> tuple[float, float | None, float] | None:
-        """Memory now: used, reserved, total. Where reserved is None, used contains it."""
-        answer = self._ask("memory_v2", pynvml.nvmlDeviceGetMemoryInfo, pynvml.nvmlMemory_v2)
-        if answer is not None:
-            return float(answer.used), float(answer.reserved), float(answer.total)
-        answer = self._ask("memory", pynvml.nvmlDeviceGetMemoryInfo) if "memory_v2" in self._refused else None
-        return None if answer is None else (float(answer.used), None, float(answer.total))
-
-    def sm_clock_hertz(self) -> float | None:
-        """Clock of the multiprocessors now."""
-        return self._clock("sm_clock", pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_SM)
-
-    def memory_clock_hertz(self) -> float | None:
-        """Clock of the memory now."""
-        return self._clock("memory_clock", pynvml.nvmlDeviceGetClockInfo, pynvml.NVML_CLOCK_MEM)
-
-    def has_samples(self, kind: int) -> bool:
-        """Tell whether the driver keeps a ring of this kind, as far as is known."""
-        return f"samples_{kind}" not in self._refused
-
-    def samples(self, kind: int, after_us: int) -> list[tuple[int, int]]:
-        """Fetch what a driver's ring gained after a moment: (time in µs, whole per cents), oldest first."""
-        answer = self._ask(f"samples_{kind}", pynvml.nvmlDeviceGetSamples, kind, after_us)
-        if answer is None or not answer[1]:
-            return []
-        array = answer[1][0]._b_base_  # the ctypes array that all samples lie in
-        return list(islice(_SAMPLE.iter_unpack(array), len(answer[1])))
-
-    def utilization_ratio(self) -> float | None:
-        """Read the driver's own short-window busy share: a snapshot, for where there is no ring."""
-        answer = self._ask("utilization", pynvml.nvmlDeviceGetUtilizationRates)
-        return None if answer is None else answer.gpu / 100
-
-    def processes(self) -> tuple[Process, ...] | None:
-        """List the processes that have a compute context now."""
-        answer = self._ask("processes", pynvml.nvmlDeviceGetComputeRunningProcesses)
-        if answer is None:
-            return None
-        return tuple(Process(pid=one.pid, memory_used_bytes=_memory_of(one)) for one in answer)
+    def number(self, what: str, function: str, *before: Any) -> int | None:  # noqa: ANN401
+        """Ask for one whole number; None when there is none."""
+        number = c_uint()
+        return number.value if self.ask(what, function, *before, byref(number)) else None
 
 
-def _memory_of(process: Any) -> int | None:  # noqa: ANN401
-    used = process.usedGpuMemory
-    return None if used is None or used == NOT_AVAILABLE else int(used)
+def unavailable(code: int) -> NvmlUnavailable:
+    """Say a code of the whole driver in words."""
+    return NvmlUnavailable(
+        _ABSENT.get(code, f"NVML cannot be used ({pynvml.NVMLError(code)}): see dmesg for messages of NVRM")
+    )

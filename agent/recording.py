@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.errors import ReplayError
-from agent.tick import QUANTITIES
+from agent.quantities import QUANTITIES
 
 MIB = 1024.0 * 1024.0
 LONGEST_CELL = 10_000

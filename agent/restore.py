@@ -1,12 +1,17 @@
 """Reads back what a restarted agent must remember: inventory, timelines, accounts, open spells."""
 
 import sqlite3
+from dataclasses import fields
 from typing import NamedTuple
 
 from agent.accounts import Account, Accounts, Key
+from agent.lifelong import Chain, Row
 from agent.spells import Spell
 from agent.tally import Timeline
-from agent.tick import Gpu, Holder, State, Workload
+from agent.tick import Finding, Gpu, Holder, State, Workload
+from agent.xids import XidRow
+
+_GPU = tuple(field.name for field in fields(Gpu))
 
 
 class Memory(NamedTuple):
@@ -15,6 +20,9 @@ class Memory(NamedTuple):
     gpus: dict[str, Gpu]
     timelines: dict[str, Timeline]
     accounts: Accounts
+    counters: list[Row]
+    xids: list[XidRow]
+    findings: list[Finding]
 
 
 def holder_of(kind: str, name: str, owner: str, user: str, workload: str) -> Holder:
@@ -28,16 +36,36 @@ def restore(db: sqlite3.Connection) -> Memory:
     for uuid, spell in _open_spells(db):
         if uuid in timelines:
             timelines[uuid].spells[spell.holder] = spell
-    return Memory(_gpus(db), timelines, _accounts(db))
+    return Memory(_gpus(db), timelines, _accounts(db), _counters(db), _xids(db), open_findings(db))
 
 
 def _gpus(db: sqlite3.Connection) -> dict[str, Gpu]:
+    columns = ", ".join("position" if name == "index" else name for name in _GPU)
     rows = db.execute(
-        """SELECT uuid, position, model, serial, board_part, vbios, driver, cuda, pci_bus
-           FROM gpu JOIN place ON place.gpu_id = gpu.id AND to_ms IS NULL ORDER BY position, uuid"""
+        f"""SELECT {columns}
+            FROM gpu JOIN place ON place.gpu_id = gpu.id AND to_ms IS NULL ORDER BY position, uuid"""
     )
-    names = ("uuid", "index", "model", "serial", "board_part", "vbios", "driver", "cuda", "pci_bus")
-    return {row[0]: Gpu(**dict(zip(names, row, strict=True))) for row in rows}
+    return {row[0]: Gpu(**dict(zip(_GPU, row, strict=True))) for row in rows}
+
+
+def _counters(db: sqlite3.Connection) -> list[Row]:
+    rows = db.execute("SELECT uuid, name, base, raw, epoch FROM counter JOIN gpu ON gpu.id = gpu_id")
+    return [Row(uuid, name, Chain(float(base), float(raw), epoch)) for uuid, name, base, raw, epoch in rows]
+
+
+def _xids(db: sqlite3.Connection) -> list[XidRow]:
+    rows = db.execute("SELECT uuid, number, boot_id, count, first_ms, last_ms FROM xid")
+    return [
+        XidRow(
+            uuid=uuid,
+            number=int(number),
+            boot_id=boot_id,
+            count=int(count),
+            first_ms=int(first_ms),
+            last_ms=int(last_ms),
+        )
+        for uuid, number, boot_id, count, first_ms, last_ms in rows
+    ]
 
 
 def _timelines(db: sqlite3.Connection) -> dict[str, Timeline]:
@@ -57,6 +85,27 @@ def _timelines(db: sqlite3.Connection) -> dict[str, Timeline]:
         )
         for uuid, node, until_ms, seen_ms, joules, at_ms, boot_id in rows
     }
+
+
+def open_findings(db: sqlite3.Connection) -> list[Finding]:
+    """Read the findings that are open, oldest first."""
+    rows = db.execute(
+        """SELECT rule, severity, node.name, coalesce(uuid, ''), opened_ms, summary, action FROM finding
+           JOIN node ON node.id = node_id LEFT JOIN gpu ON gpu.id = gpu_id
+           WHERE closed_ms IS NULL ORDER BY opened_ms, finding.id"""
+    )
+    return [
+        Finding(
+            rule=rule,
+            severity=severity,
+            node=node,
+            uuid=uuid,
+            opened_ms=opened_ms,
+            summary=summary,
+            action=action,
+        )
+        for rule, severity, node, uuid, opened_ms, summary, action in rows
+    ]
 
 
 def _accounts(db: sqlite3.Connection) -> Accounts:

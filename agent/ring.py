@@ -65,6 +65,8 @@ class Ring:
         A newest sample from long ago may also mean that the ring stood still. So a date since the epoch is
         held to be of another clock only when samples that are new are old again.
         """
+        if behind_us < -CLOCK_TOLERANCE_US:
+            return  # no clock runs ahead of time
         if abs(behind_us) < CLOCK_TOLERANCE_US:
             self._offset_us = 0
         elif self._offset_us is None:
@@ -81,6 +83,11 @@ class Ring:
                 integral += value * length_us
                 covered += length_us
         return integral, covered
+
+    def largest(self, start_us: float, end_us: float) -> float | None:
+        """Give the largest sample of [start, end); None where there is none."""
+        inside = [value for begin, until, value in self._steps if until > start_us and begin < end_us]
+        return max(inside, default=None)
 
     def forget(self, before_us: float) -> None:
         """Drop what lies wholly before a moment."""

@@ -1,16 +1,17 @@
 """The journal's tables, as steps that bring an older file up to date.
 
 Each step runs in one transaction together with the number that records it. The columns of `reading` follow
-`agent.tick.QUANTITIES`: a quantity that is new to a file is added as a column, one that is gone stays.
+`agent.quantities.QUANTITIES`: a quantity that is new to a file is added as a column, one that is gone stays.
 
 Units: *_ms milliseconds since the epoch or of duration, busy_us microseconds, energy_mj millijoules.
 """
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from agent.errors import JournalError
-from agent.tick import QUANTITIES
+from agent.pieces import SLICE_QUANTITIES
+from agent.quantities import QUANTITIES
 
 _AMOUNTS = """
     elapsed_ms INTEGER NOT NULL,
@@ -29,8 +30,15 @@ CREATE TABLE gpu (
     serial TEXT NOT NULL DEFAULT '',
     board_part TEXT NOT NULL DEFAULT '',
     vbios TEXT NOT NULL DEFAULT '',
+    inforom TEXT NOT NULL DEFAULT '',
+    architecture TEXT NOT NULL DEFAULT '',
     driver TEXT NOT NULL DEFAULT '',
-    cuda TEXT NOT NULL DEFAULT ''
+    cuda TEXT NOT NULL DEFAULT '',
+    minor TEXT NOT NULL DEFAULT '',
+    module TEXT NOT NULL DEFAULT '',
+    chassis TEXT NOT NULL DEFAULT '',
+    slot TEXT NOT NULL DEFAULT '',
+    tray TEXT NOT NULL DEFAULT ''
 );
 -- where a GPU sat, from when to when; to_ms is NULL while it sits there
 CREATE TABLE place (
@@ -79,6 +87,43 @@ CREATE TABLE reading (
     end_ms INTEGER NOT NULL,
     condition TEXT NOT NULL,
     PRIMARY KEY (tick_id, gpu_id, end_ms)
+) WITHOUT ROWID;
+-- MIG slices of a reading's GPU; columns follow agent.pieces.SLICE_QUANTITIES
+CREATE TABLE slice_reading (
+    tick_id INTEGER NOT NULL,
+    gpu_id INTEGER NOT NULL,
+    uuid TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    weight_ratio REAL NOT NULL,
+    PRIMARY KEY (tick_id, uuid)
+) WITHOUT ROWID;
+-- links, fans, places of memory: a row when a value changes; labels are a JSON list
+CREATE TABLE part (
+    gpu_id INTEGER NOT NULL,
+    quantity TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    value REAL NOT NULL,
+    PRIMARY KEY (gpu_id, quantity, labels, at_ms)
+) WITHOUT ROWID;
+-- what the driver's counters count anew and ours go on with
+CREATE TABLE counter (
+    gpu_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    base REAL NOT NULL,
+    raw REAL NOT NULL,
+    epoch TEXT NOT NULL,
+    PRIMARY KEY (gpu_id, name)
+) WITHOUT ROWID;
+-- how often each XID came; uuid is empty for a GPU that nobody knows
+CREATE TABLE xid (
+    uuid TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    PRIMARY KEY (uuid, number, boot_id)
 ) WITHOUT ROWID;
 -- the ledger: what each tick added to the accounts
 CREATE TABLE posting (
@@ -162,9 +207,15 @@ def migrate(db: sqlite3.Connection) -> None:
         )
     for position in range(number, len(MIGRATIONS)):
         _in_transaction(db, MIGRATIONS[position], position + 1)
-    missing = QUANTITIES.keys() - {row[1] for row in db.execute("PRAGMA table_info(reading)")}
-    for name in (known for known in QUANTITIES if known in missing):
-        db.execute(f"ALTER TABLE reading ADD COLUMN {name} REAL")
+    _add_columns(db, "reading", QUANTITIES)
+    _add_columns(db, "slice_reading", SLICE_QUANTITIES)
+
+
+def _add_columns(db: sqlite3.Connection, table: str, names: Iterable[str]) -> None:
+    known = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+    for name in names:
+        if name not in known:
+            db.execute(f"ALTER TABLE {table} ADD COLUMN {name} REAL")
 
 
 def _in_transaction(db: sqlite3.Connection, step: Callable[[sqlite3.Connection], None], number: int) -> None:

@@ -4,26 +4,38 @@ Names become numbers here. The numbers are remembered between transactions, and 
 was rolled back, since rows that gave them may be gone.
 """
 
+import json
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from operator import attrgetter
 
 from agent.accounts import Account, Key
 from agent.errors import JournalBroken
+from agent.lifelong import Row
+from agent.pieces import SLICE_QUANTITIES
+from agent.quantities import QUANTITIES
 from agent.spells import Spell
 from agent.tally import HOUR_MS, Entry, Timeline
-from agent.tick import QUANTITIES, Event, Gpu, Holder, Reading, Tick
+from agent.tick import Event, Finding, Gpu, Holder, Part, Reading, Tick
+from agent.xids import XidRow
 
 _TICK = """INSERT INTO tick (node_id, start_ms, end_ms, late_seconds, driver_calls, driver_seconds)
     VALUES (?, ?, ?, ?, ?, ?)"""
-_IDENTITY = """UPDATE gpu SET model = ?, serial = ?, board_part = ?, vbios = ?, driver = ?, cuda = ?
-    WHERE id = ?"""
+_IDENTITY = tuple(
+    field.name for field in fields(Gpu) if field.name not in ("uuid", "index", "pci_bus")
+)  # the other two are of its place
+_FINDING = """INSERT INTO finding (node_id, gpu_id, rule, severity, opened_ms, summary, action)
+    VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_CLOSE = """UPDATE finding SET closed_ms = ?
+    WHERE node_id = ? AND gpu_id IS ? AND rule = ? AND closed_ms IS NULL"""
 _POSTING = "INSERT INTO posting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _HOUR = """INSERT INTO account_hour VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET elapsed_ms = elapsed_ms + excluded.elapsed_ms,
     busy_us = busy_us + excluded.busy_us, busy_seen_ms = busy_seen_ms + excluded.busy_seen_ms,
     energy_mj = energy_mj + excluded.energy_mj, energy_seen_ms = energy_seen_ms + excluded.energy_seen_ms"""
 _quantities_of = attrgetter(*QUANTITIES)
+_slice_quantities_of = attrgetter(*SLICE_QUANTITIES)
 
 Hours = dict[tuple[int, int, int, str, int], list[int]]
 """Sums by (hour_ms, GPU, node, state, owner), in the order of Entry's amounts."""
@@ -39,6 +51,8 @@ class Scribe:
         self._holders: dict[Holder, int] = {}
         self._owners: dict[str, int] = {}
         self._seated: dict[str, tuple[Gpu, str]] = {}
+        self._told: dict[tuple[int, str, tuple[str, ...]], float] = {}
+        self._parts_told: dict[str, tuple[Part, ...]] = {}
 
     def forget(self) -> None:
         """Forget all numbers; call it after a rollback."""
@@ -47,6 +61,8 @@ class Scribe:
         self._holders.clear()
         self._owners.clear()
         self._seated.clear()
+        self._told.clear()
+        self._parts_told.clear()
 
     def tick(self, tick: Tick) -> int:
         """Write a tick with its readings; give its number."""
@@ -64,7 +80,51 @@ class Scribe:
         if number is None:
             raise sqlite3.InternalError("the tick got no number")
         self._readings(number, tick.readings)
+        for reading in tick.readings:
+            if reading.slices:
+                self._slices(number, reading)
+            if reading.parts:
+                self._parts(reading)
         return number
+
+    def _slices(self, tick_id: int, reading: Reading) -> None:
+        names = ("tick_id", "gpu_id", "uuid", "profile", "weight_ratio", *SLICE_QUANTITIES)
+        gpu_id = self._gpu(reading.uuid)
+        self._db.executemany(
+            f"INSERT OR REPLACE INTO slice_reading ({', '.join(names)}) VALUES (?{', ?' * (len(names) - 1)})",
+            (
+                (tick_id, gpu_id, one.uuid, one.profile, one.weight_ratio, *_slice_quantities_of(one))
+                for one in reading.slices or ()
+            ),
+        )
+
+    def _parts(self, reading: Reading) -> None:
+        """Write the parts whose value is another than the one written last."""
+        if self._parts_told.get(reading.uuid) == reading.parts:
+            return
+        self._parts_told[reading.uuid] = reading.parts or ()
+        gpu_id = self._gpu(reading.uuid)
+        rows = []
+        for part in reading.parts or ():
+            key = gpu_id, part.quantity, part.labels
+            if self._told.get(key) != part.value:
+                self._told[key] = part.value
+                rows.append((gpu_id, part.quantity, json.dumps(part.labels), reading.end_ms, part.value))
+        self._db.executemany("INSERT OR REPLACE INTO part VALUES (?, ?, ?, ?, ?)", rows)
+
+    def counters(self, rows: Iterable[Row]) -> None:
+        """Write what counters go on with."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO counter VALUES (?, ?, ?, ?, ?)",
+            ((self._gpu(row.uuid), row.name, *row.chain) for row in rows),
+        )
+
+    def xids(self, rows: Iterable[XidRow]) -> None:
+        """Write how often XIDs came."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO xid VALUES (?, ?, ?, ?, ?, ?)",
+            ((row.uuid, row.number, row.boot_id, row.count, row.first_ms, row.last_ms) for row in rows),
+        )
 
     def _readings(self, tick_id: int, readings: Sequence[Reading]) -> None:
         """Write readings; columns in which all of them are silent are left out, which is much faster."""
@@ -190,14 +250,23 @@ class Scribe:
             ),
         )
 
+    def findings(self, findings: Iterable[Finding]) -> None:
+        """Write findings that opened, and when others closed."""
+        for one in findings:
+            whose = self._node(one.node), self._gpu(one.uuid) if one.uuid else None, one.rule
+            if one.closed_ms is None:
+                self._db.execute(_FINDING, (*whose, one.severity, one.opened_ms, one.summary, one.action))
+            else:
+                self._db.execute(_CLOSE, (one.closed_ms, *whose))
+
     def seat(self, gpu: Gpu, node: str, at_ms: int) -> None:
         """Write a GPU's identity and where it sits; a change of place closes the row before."""
         if self._seated.get(gpu.uuid) == (gpu, node):
             return
         gpu_id, node_id = self._gpu(gpu.uuid), self._node(node)
         self._db.execute(
-            _IDENTITY,
-            (gpu.model, gpu.serial, gpu.board_part, gpu.vbios, gpu.driver, gpu.cuda, gpu_id),
+            f"UPDATE gpu SET {', '.join(f'{name} = ?' for name in _IDENTITY)} WHERE id = ?",
+            (*(getattr(gpu, name) for name in _IDENTITY), gpu_id),
         )
         place = (node_id, gpu.index, gpu.pci_bus)
         now = self._db.execute(

@@ -1,20 +1,15 @@
-"""The vocabulary, and the single list of quantities.
+"""The vocabulary: what passes from the probe to the books, and on to journal, rules and exporters.
 
-Every quantity is a field of `Reading`, annotated with its kind and help. Exposition, the journal's columns,
-the replay format and docs/metrics.md derive from it. A name ends in a base unit, or this module does not
-import. `None` means that the device would not say: it is never 0 and never a sentinel.
+What is measured, by name and unit, is listed in agent/quantities.py.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Literal, NamedTuple, get_type_hints
+from typing import Literal, NamedTuple
 
-Amount = float | None
-"""A quantity in its base unit; None where the device would not say."""
-
-GAUGE_UNITS = ("_ratio", "_bytes", "_watts", "_celsius", "_hertz", "_seconds")
-COUNTER_UNITS = ("_joules_total", "_seconds_total", "_bytes_total", "_total")
+from agent.pieces import PARTS, SLICE_QUANTITIES, SliceQuantities
+from agent.quantities import QUANTITIES, Amount, Quantities
 
 
 class State(StrEnum):
@@ -40,6 +35,10 @@ class Condition(StrEnum):
     MISSING = "missing"
 
 
+Kind = Literal["compute", "graphics", "mps"]
+"""What a process does with a GPU."""
+
+
 class Workload(StrEnum):
     """The class of a holder's work; each class has its own patience."""
 
@@ -48,33 +47,19 @@ class Workload(StrEnum):
     SERVING = "serving"
 
 
-class Metric(NamedTuple):
-    """What is said of a quantity once. With `family` and `label`, several fields make one metric."""
-
-    kind: Literal["gauge", "counter"]
-    help: str
-    family: str = ""
-    label: tuple[str, str] | None = None
-
-
-def _gauge(text: str) -> Metric:
-    return Metric("gauge", text)
-
-
-def _counter(text: str) -> Metric:
-    return Metric("counter", text)
-
-
-def _throttle(reason: str, text: str) -> Metric:
-    return Metric("counter", text, "throttle_seconds_total", ("reason", reason))
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """A process with a context on a GPU; pid as the host sees it."""
+    """A process with a context on a GPU; pid as the host sees it.
+
+    `sm_ratio` is its share of the interval on the multiprocessors, as the driver estimates it; `slice` is the
+    UUID of the MIG slice it runs on.
+    """
 
     pid: int
+    kind: Kind = "compute"
     memory_used_bytes: int | None = None
+    sm_ratio: Amount = None
+    slice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +85,11 @@ class Hold(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """A physical device. The UUID is its identity; the index is for display only and may change."""
+    """A physical device. The UUID is its identity; the index is for display only and may change.
+
+    `minor` is the number of its device node; `module`, `chassis`, `slot` and `tray` say where a technician
+    finds it, where the platform tells.
+    """
 
     uuid: str
     index: int
@@ -108,16 +97,45 @@ class Gpu:
     serial: str = ""
     board_part: str = ""
     vbios: str = ""
+    inforom: str = ""
+    architecture: str = ""
     driver: str = ""
     cuda: str = ""
     pci_bus: str = ""
+    minor: str = ""
+    module: str = ""
+    chassis: str = ""
+    slot: str = ""
+    tray: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reading:
+class Part(NamedTuple):
+    """A quantity of one of several parts of a GPU; `labels` follow `PARTS[quantity].labels`."""
+
+    quantity: str
+    labels: tuple[str, ...]
+    value: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slice(SliceQuantities):
+    """What one MIG slice did over the interval of its GPU's reading.
+
+    `weight_ratio` is its share of the GPU's compute slices. Slices that share a GPU instance share its memory
+    and activity: only the first of them tells.
+    """
+
+    uuid: str
+    profile: str
+    weight_ratio: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Quantities):
     """What one GPU did over one interval [start_ms, end_ms).
 
-    Quantities have no defaults, so that a reader which forgets one does not type-check.
+    `parts` is None where they were not read in this interval; those of an earlier one still hold then.
+    `slices` is None where the GPU is not partitioned.
     """
 
     uuid: str
@@ -125,60 +143,19 @@ class Reading:
     end_ms: int
     condition: Condition = Condition.OK
     processes: tuple[Process, ...] | None = None
+    parts: tuple[Part, ...] | None = None
+    slices: tuple[Slice, ...] | None = None
 
-    busy_ratio: Annotated[Amount, _gauge("Share of the interval in which any kernel was resident")]
-    memory_busy_ratio: Annotated[
-        Amount, _gauge("Share of the interval in which device memory was read or written")
-    ]
-    sm_active_ratio: Annotated[
-        Amount, _gauge("Mean share of streaming multiprocessors with at least one warp resident")
-    ]
-    encoder_ratio: Annotated[Amount, _gauge("Share of the interval in which a video encoder worked")]
-    decoder_ratio: Annotated[Amount, _gauge("Share of the interval in which a video decoder worked")]
-    jpeg_ratio: Annotated[Amount, _gauge("Share of the interval in which a JPEG engine worked")]
-    ofa_ratio: Annotated[Amount, _gauge("Share of the interval in which the optical flow accelerator worked")]
-    memory_used_bytes: Annotated[Amount, _gauge("Device memory in use without the driver's own, mean")]
-    memory_used_max_bytes: Annotated[
-        Amount, _gauge("Device memory in use without the driver's own, largest of the polls")
-    ]
-    memory_reserved_bytes: Annotated[Amount, _gauge("Device memory that driver and firmware keep")]
-    memory_total_bytes: Annotated[Amount, _gauge("Device memory installed")]
-    power_watts: Annotated[Amount, _gauge("Electric power, mean over the interval")]
-    power_limit_watts: Annotated[Amount, _gauge("Power limit that the driver enforces")]
-    energy_joules_total: Annotated[Amount, _counter("Energy used since the driver was loaded")]
-    temperature_celsius: Annotated[Amount, _gauge("Core temperature, mean of the polls")]
-    temperature_max_celsius: Annotated[Amount, _gauge("Core temperature, largest of the polls")]
-    temperature_slowdown_celsius: Annotated[
-        Amount, _gauge("Core temperature at which hardware slows the clocks down")
-    ]
-    temperature_shutdown_celsius: Annotated[
-        Amount, _gauge("Core temperature at which the device switches itself off")
-    ]
-    memory_temperature_celsius: Annotated[Amount, _gauge("Device memory temperature, mean of the polls")]
-    memory_temperature_max_celsius: Annotated[
-        Amount, _gauge("Device memory temperature, largest of the polls")
-    ]
-    sm_clock_hertz: Annotated[Amount, _gauge("Clock of the streaming multiprocessors, mean of the polls")]
-    sm_clock_max_hertz: Annotated[Amount, _gauge("Highest clock the streaming multiprocessors can run at")]
-    memory_clock_hertz: Annotated[Amount, _gauge("Clock of the device memory at the end of the interval")]
-    throttle_power_cap_seconds_total: Annotated[
-        Amount, _throttle("power_cap", "Time with clocks lowered, by reason; reasons overlap")
-    ]
-    throttle_sync_boost_seconds_total: Annotated[
-        Amount, _throttle("sync_boost", "clocks held down with a group of GPUs")
-    ]
-    throttle_sw_thermal_seconds_total: Annotated[
-        Amount, _throttle("sw_thermal", "the driver lowers clocks for heat")
-    ]
-    throttle_hw_thermal_seconds_total: Annotated[
-        Amount, _throttle("hw_thermal", "the hardware lowers clocks for heat")
-    ]
-    throttle_power_brake_seconds_total: Annotated[
-        Amount, _throttle("power_brake", "an outside signal asks for less power")
-    ]
-    throttle_reliability_seconds_total: Annotated[
-        Amount, _throttle("reliability", "the voltage limit holds clocks down")
-    ]
+
+class Xid(NamedTuple):
+    """An error that the driver reported, by its number; `pci_bus` names a GPU of unknown UUID."""
+
+    at_ms: int
+    uuid: str
+    number: int
+    source: Literal["nvml", "kernel"] = "nvml"
+    text: str = ""
+    pci_bus: str = ""
 
 
 class Refusal(NamedTuple):
@@ -195,7 +172,8 @@ class Tick:
     """All readings of a node for one interval [start_ms, end_ms), and what the agent saw of itself.
 
     `gpus` is the inventory that the driver enumerated; None where nothing enumerated it (the probe was
-    not there). A GPU of the inventory without a reading was not seen: its time is unknown.
+    not there). A GPU of the inventory without a reading was not seen: its time is unknown. `since_ms` is when
+    the probe began: what it counts by itself began at 0 then.
     """
 
     node: str
@@ -204,6 +182,8 @@ class Tick:
     readings: tuple[Reading, ...] = ()
     gpus: tuple[Gpu, ...] | None = None
     refusals: tuple[Refusal, ...] = ()
+    xids: tuple[Xid, ...] = ()
+    since_ms: int = 0
     driver_calls: int = 0
     driver_seconds: float = 0.0
     late_seconds: float = 0.0
@@ -234,27 +214,6 @@ class Finding:
     action: str = ""
 
 
-def check_name(name: str, kind: str) -> None:
-    """Raise TypeError unless a quantity's name ends in a unit that fits its kind."""
-    if not name.endswith(COUNTER_UNITS if kind == "counter" else GAUGE_UNITS):
-        units = " ".join(COUNTER_UNITS if kind == "counter" else GAUGE_UNITS)
-        raise TypeError(f"{kind} {name!r} does not end in a base unit: one of {units}")
-
-
-def _quantities() -> dict[str, Metric]:
-    found: dict[str, Metric] = {}
-    hints = get_type_hints(Reading, include_extras=True)
-    for field in fields(Reading):
-        for mark in getattr(hints[field.name], "__metadata__", ()):
-            check_name(field.name, mark.kind)
-            found[field.name] = mark
-    return found
-
-
-QUANTITIES: Mapping[str, Metric] = _quantities()
-"""Field name of `Reading` → what it is; in the order of declaration."""
-
-
 def reading_of(
     uuid: str,
     start_ms: int,
@@ -263,22 +222,38 @@ def reading_of(
     *,
     condition: Condition = Condition.OK,
     processes: tuple[Process, ...] | None = None,
+    parts: tuple[Part, ...] | None = None,
+    slices: tuple[Slice, ...] | None = None,
 ) -> Reading:
     """Make a reading of the quantities that are known, by field name; all others are None.
 
     Raises KeyError for a name that is not a quantity.
     """
-    quantities = {**_BLANK, **values}
-    if len(quantities) > len(_BLANK):
-        raise KeyError(", ".join(sorted(values.keys() - _BLANK.keys())))
-    return Reading(
+    if not values.keys() <= QUANTITIES.keys():
+        raise KeyError(", ".join(sorted(values.keys() - QUANTITIES.keys())))
+    reading = object.__new__(Reading)  # the constructor would set a hundred fields to None
+    reading.__dict__.update(
+        values,
         uuid=uuid,
         start_ms=start_ms,
         end_ms=end_ms,
         condition=condition,
         processes=processes,
-        **quantities,
+        parts=parts,
+        slices=slices,
     )
+    return reading
 
 
-_BLANK: Mapping[str, Amount] = dict.fromkeys(QUANTITIES)
+def slice_of(uuid: str, profile: str, weight_ratio: float, values: Mapping[str, Amount]) -> Slice:
+    """Make a slice of the quantities that are known, by field name; all others are None. Raises KeyError."""
+    if not values.keys() <= SLICE_QUANTITIES.keys():
+        raise KeyError(", ".join(sorted(values.keys() - SLICE_QUANTITIES.keys())))
+    return Slice(uuid=uuid, profile=profile, weight_ratio=weight_ratio, **values)
+
+
+def check_part(part: Part) -> Part:
+    """Give the part back. Raises KeyError, ValueError for one that is not listed."""
+    if len(part.labels) != len(PARTS[part.quantity].labels):
+        raise ValueError(f"{part.quantity} has labels {PARTS[part.quantity].labels}, not {part.labels}")
+    return part

@@ -1,11 +1,12 @@
 """What a node shows of its latest interval: made once per tick, read by pages and by nobody else."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agent.accounts import Account, Key
 from agent.tally import Entry
-from agent.tick import Gpu, Holder, Reading, State, Tick
+from agent.tick import Finding, Gpu, Holder, Part, Reading, State, Tick
+from agent.xids import XidCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +27,8 @@ class Health:
     journal_failures: int = 0
     readings_dropped: int = 0
     absent: str = ""
+    stuck_probes: int = 0
+    kernel_log_skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,9 @@ class View:
     states: Mapping[str, State]
     holders: Mapping[str, tuple[Holder, ...]]
     accounts: Sequence[tuple[Key, Account]]
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
+    xids: Mapping[tuple[str, int], XidCount] = field(default_factory=dict)
+    findings: Sequence[Finding] = ()
     health: Health
 
 

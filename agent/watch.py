@@ -1,19 +1,19 @@
-"""Watches one GPU through an interval: polls, rings and counters in, one reading out."""
+"""Watches one GPU through an interval: polls, rings, counters and metrics in, one reading out."""
 
 from collections.abc import Mapping
 
 from agent.clock import Clock
-from agent.nvml import (
-    FIELD_ENERGY,
-    FIELD_MEMORY_TEMPERATURE,
-    FIELD_POWER_LIMIT,
-    FIELD_THERMAL,
-    THROTTLE_FIELDS,
-    Device,
-    Nvml,
-)
+from agent.device import COUNTED, POLLED, Device
+from agent.gpm import RATES, RATIOS, Gpm
+from agent.mig import Slices
+from agent.nvml import Caller, Nvml
+from agent.parts import Parts, active_links
+from agent.polls import Counters, Polls
+from agent.processes import Processes
+from agent.quantities import QUANTITIES, Amount
 from agent.ring import Ring
-from agent.tick import Amount, Process, Reading
+from agent.slow import OURS, VIOLATIONS, fabric, limits, margin_celsius, modes, violations
+from agent.tick import Part, Reading, Slice, reading_of
 
 RINGS: Mapping[str, int] = {
     "power_watts": 0,
@@ -26,38 +26,40 @@ RINGS: Mapping[str, int] = {
 }
 """The driver's sample buffers, by the quantity they give: numbers of nvmlSamplingType_t."""
 MOST_MILLIWATTS = 10_000_000
-ENGINES = ("encoder_ratio", "decoder_ratio", "jpeg_ratio", "ofa_ratio")
+RARE = ("encoder_ratio", "decoder_ratio", "jpeg_ratio", "ofa_ratio")
+"""Engines that are nearly always at rest: their rings are fetched just before they wrap."""
 COVERED_ENOUGH = 0.5
 """A mean of less than this share of the interval would speak for time that was not seen."""
-PROCESSES_MS = 5_000
+CLOCK_POLLS = 2
+"""The clock is asked for at every so manyth poll: the time with lowered clocks is counted by the driver."""
+MARGIN_MS = 5_000
+SLOW_MS = 60_000
+STAGGER_MS = 7_000
+"""The slow questions about each GPU are put so much later than about the one before it."""
 LATE_SECONDS = 1.0
+MEANS = (
+    "memory_used_bytes",
+    "memory_free_bytes",
+    "temperature_celsius",
+    "memory_temperature_celsius",
+    "memory_power_watts",
+    "module_power_watts",
+    "sm_clock_hertz",
+)
+LARGEST = {
+    "memory_used_max_bytes": "memory_used_bytes",
+    "temperature_max_celsius": "temperature_celsius",
+    "memory_temperature_max_celsius": "memory_temperature_celsius",
+    "power_max_watts": "power_max_watts",
+}
+LEAST = {"temperature_margin_celsius": "temperature_margin_celsius", "sm_clock_min_hertz": "sm_clock_hertz"}
+LAST = ("memory_reserved_bytes", "memory_total_bytes")
+SINGLE = ("nvlink_active_links", "mig_mode_flag")
 
-
-class Polls:
-    """The gauges polled in one interval."""
-
-    def __init__(self) -> None:
-        self._values: dict[str, list[float]] = {}
-        self.pids: dict[int, Process] | None = None
-
-    def add(self, name: str, value: Amount) -> None:
-        """Keep one value; None is no value."""
-        if value is not None:
-            self._values.setdefault(name, []).append(value)
-
-    def mean(self, name: str) -> Amount:
-        """Give the mean of the values, None where there are none."""
-        values = self._values.get(name)
-        return sum(values) / len(values) if values else None
-
-    def largest(self, name: str) -> Amount:
-        """Give the largest value, None where there are none."""
-        return max(self._values.get(name, ()), default=None)
-
-    def last(self, name: str) -> Amount:
-        """Give the latest value, None where there are none."""
-        values = self._values.get(name)
-        return values[-1] if values else None
+_unread = QUANTITIES.keys() - {*RINGS, *MEANS, *LARGEST, *LEAST, *LAST, *SINGLE, *COUNTED, *POLLED}
+_unread -= {*RATIOS, *RATES, *VIOLATIONS, *OURS}
+if _unread:
+    raise TypeError(f"no line reads these quantities: {', '.join(sorted(_unread))}")
 
 
 def _rings() -> dict[str, Ring]:
@@ -69,27 +71,62 @@ class Watch:
 
     def __init__(self, nvml: Nvml, device: Device, clock: Clock) -> None:
         self._nvml = nvml
-        self._device = device
         self._clock = clock
         self._rings = _rings()
         self._now = Polls()
         self._closing = self._now
-        self._counters: dict[int, float] = {}
-        self._energy: tuple[float, int] | None = None
+        self._counters = Counters()
         self._opened: tuple[float, int] | None = None
-        self._turning = False
         self._closed: tuple[float, int] | None = None
-        self._pids_ms = 0
+        self._turning = self._met = False
+        self._polled = 0
+        self._metrics: dict[str, float] = {}
+        self._totals: dict[str, float] = {}
+        self._gpm: Gpm | None = None
+        self._mig = Slices(device.caller, has_gpm=False)
+        self._mode: Amount = None
+        self._slow: dict[str, Amount] = {}
+        self._slow_ms = self._margin_ms = 0
+        self._parts: tuple[Part, ...] | None = None
+        self._slices: tuple[Slice, ...] | None = None
+        self._partitioned: bool | None = None
         self.gpu = device.gpu
+        self.adopt(device)
 
     def adopt(self, device: Device) -> None:
-        """Go on with a fresh handle of the same GPU."""
+        """Go on with a fresh handle of the same GPU, and ask anew for all that the old one refused."""
+        self.release()
         self._device = device
         self.gpu = device.gpu
+        self._processes = Processes(device, self._clock)
+        self._fixed = limits(device)
+        self._parts_of = Parts(device, round(self._fixed.get("nvlink_present_links") or 0))
+        gpm = Gpm(device.caller, totals=self._totals)
+        self._gpm = gpm if gpm.supported() else None
+        if self._gpm:
+            self._gpm.take(self._clock.monotonic_ns())
+        self._mig = Slices(device.caller, has_gpm=self._gpm is not None)
+        self._slow_ms = self._margin_ms = 0
+
+    @property
+    def device(self) -> Device:
+        """The GPU by its present handle."""
+        return self._device
+
+    def repartitioned(self) -> None:
+        """Look for the slices anew at the end of the interval."""
+        self._mig.refresh()
+
+    def release(self) -> None:
+        """Give back what the driver holds for this GPU; call it before the driver is closed."""
+        if self._gpm:
+            self._gpm.close()
+        self._mig.close()
 
     def forget_rings(self) -> None:
         """Drop all samples: the clock that dates them was set."""
         self._rings = _rings()
+        self._processes.forget()
 
     def turn(self) -> None:
         """End the interval: the next poll reads the counters that close it and opens another."""
@@ -97,55 +134,91 @@ class Watch:
         self._turning = True
 
     def poll(self) -> None:
-        """Read counters and gauges once."""
+        """Read gauges once; at the end of an interval also all that was counted in it."""
+        if self._turning or not self._met:
+            self._read_counters()
         device, polls = self._device, self._now
-        began_ns = self._clock.monotonic_ns()
-        fields = device.fields()
-        at_ns = (began_ns + self._clock.monotonic_ns()) // 2
-        self._counters.update(fields)
-        if FIELD_ENERGY in fields:
-            self._energy = fields[FIELD_ENERGY] / 1000, at_ns
-        else:
-            self._energy = None
+        for name, value in device.polled.read().items():
+            polls.add(name, value or None if name == "memory_temperature_celsius" else value)
+        if not self._counts_energy() and not device.polled.tells("power_watts"):
             polls.add("power_watts", device.power_watts())
-        if self._opened is None:
-            self._opened = self._energy
-        if self._turning:
-            self._closed, self._turning = self._energy, False
-        hot = fields.get(FIELD_MEMORY_TEMPERATURE)
-        polls.add("memory_temperature_celsius", float(hot) if hot else None)
-        limit = fields.get(FIELD_POWER_LIMIT)
-        polls.add("power_limit_watts", device.power_limit_watts() if limit is None else limit / 1000)
         polls.add("temperature_celsius", device.temperature_celsius())
-        polls.add("sm_clock_hertz", device.sm_clock_hertz())
-        memory = device.memory_bytes()
-        if memory:
-            polls.add("memory_used_bytes", memory[0])
-            polls.add("memory_reserved_bytes", memory[1])
-            polls.add("memory_total_bytes", memory[2])
+        if self._polled % CLOCK_POLLS == 0 or polls.last("sm_clock_hertz") is None:
+            polls.add("sm_clock_hertz", device.clock_hertz("sm_clock_hertz", 1))
+        self._polled += 1
+        for name, amount in device.memory_bytes().items():
+            polls.add(name, amount)
         if not device.has_samples(RINGS["busy_ratio"]):
             polls.add("busy_ratio", device.utilization_ratio())
-        self._poll_processes()
+        self._processes.poll(self._mig.uuid_of)
+        self._poll_slowly()
 
-    def _poll_processes(self) -> None:
+    def _counts_energy(self) -> bool:
+        return self._device.counts_energy()
+
+    def _read_counters(self) -> None:
+        """Read what closes an interval and opens the next, with the moment at which it was read."""
+        device = self._device
+        began_ns = self._clock.monotonic_ns()
+        values = device.counted.read()
+        values |= violations(device, lambda name: not device.counted.tells(name))
+        at_ns = (began_ns + self._clock.monotonic_ns()) // 2
+        if "power_limit_watts" not in values and (limit := device.power_limit_watts()) is not None:
+            values["power_limit_watts"] = limit
+        for name in self._counters.take(values, at_ns):
+            self._nvml.failed(self.gpu.uuid, name, "jumped")
+        joules = self._counters.values.get("energy_joules_total")
+        self._closed = None if joules is None else (joules, at_ns)
+        if not self._met:
+            self._opened = self._closed
+        self._met, self._turning = True, False
+        self._read_metrics()
+
+    def _read_metrics(self) -> None:
+        """End the interval of the performance metrics and of the slices."""
+        now_ns = self._clock.monotonic_ns()
+        if self._gpm:
+            self._gpm.want(_metrics_of(self._device))
+        self._metrics = self._gpm.take(now_ns) if self._gpm else {}
+        partitioned = self._mig.enabled(before=self._partitioned)
+        if partitioned is not self._partitioned and self._partitioned is not None:
+            self._reprobe()
+        self._partitioned = partitioned
+        self._slices = self._mig.take(now_ns) if partitioned else None
+        self._mode = None if partitioned is None else float(partitioned)
+
+    def _reprobe(self) -> None:
+        """Ask anew for all that was refused: the GPU was partitioned, or is whole again."""
+        caller = Caller(self._nvml, self._device.caller.handle, self._device.caller.index)
+        caller.uuid = self.gpu.uuid
+        self.adopt(Device(caller, self.gpu))
+
+    def _poll_slowly(self) -> None:
         now_ms = self._clock.monotonic_ns() // 1_000_000
-        if self._now.pids is not None and now_ms - self._pids_ms < PROCESSES_MS:
+        missing = self._now.last("temperature_margin_celsius") is None
+        if missing or now_ms - self._margin_ms >= MARGIN_MS:
+            self._margin_ms = now_ms
+            celsius = self._now.last("temperature_celsius")
+            self._now.add("temperature_margin_celsius", margin_celsius(self._device, celsius, self._fixed))
+        if self._slow_ms and now_ms < self._slow_ms:
             return
-        found = self._device.processes()
-        if found is not None:
-            self._pids_ms = now_ms
-            self._now.pids = (self._now.pids or {}) | {one.pid: one for one in found}
+        stagger_ms = 0 if self._slow_ms else self.gpu.index * STAGGER_MS % SLOW_MS
+        self._slow_ms = now_ms + SLOW_MS - stagger_ms
+        codes, mask = fabric(self._device)
+        self._parts = self._parts_of.read(mask)
+        self._slow = {**modes(self._device), **codes, "nvlink_active_links": active_links(self._parts)}
+        self._mig.refresh()
 
     def fetch(self, *, engines: bool) -> None:
-        """Take what the driver's rings gained since the last time; those of the engines only if told."""
+        """Take what the driver's rings gained since the last time; those that matter less only if told."""
         for name, ring in self._rings.items():
-            if name in ENGINES and not engines:
+            rare = name in RARE or (name == "power_watts" and self._counts_energy())
+            if rare and not engines:
                 continue
-            if name == "power_watts" and self._device.counts_energy():
-                continue  # the counter is exact
             samples = self._device.samples(RINGS[name], ring.last_us)
             for _ in range(ring.feed(samples, self._clock.wall_ms() * 1000)):
                 self._nvml.failed(self.gpu.uuid, name, "impossible")
+        self._processes.sample()
 
     def _ring_mean(self, name: str, start_ms: int, end_ms: int) -> Amount:
         ring, length_us = self._rings[name], (end_ms - start_ms) * 1000
@@ -160,63 +233,48 @@ class Watch:
             return integral_us / length_us
         return None
 
-    def _power(self, start_ms: int, end_ms: int) -> Amount:
-        ring_watts = self._ring_mean("power_watts", start_ms, end_ms)
+    def _power(self, ring_watts: Amount) -> Amount:
         opened, closed = self._opened, self._closed
         self._opened = closed
         if opened and closed and closed[1] > opened[1] and closed[0] >= opened[0]:
             return (closed[0] - opened[0]) / ((closed[1] - opened[1]) / 1e9)
         return ring_watts
 
-    def _throttle(self, reason: str) -> Amount:
-        ns = self._counters.get(THROTTLE_FIELDS[reason])
-        if ns is None and reason == "sw_thermal":
-            ns = self._counters.get(FIELD_THERMAL)
-        return None if ns is None else ns / 1e9
-
-    def _energy_at_end(self, power_watts: Amount, late_seconds: float) -> Amount:
-        """Give the energy counter at the end of the interval, also when it was read much later."""
-        if self._closed is None or power_watts is None or late_seconds < LATE_SECONDS:
-            return self._closed[0] if self._closed else None
-        return self._closed[0] - power_watts * late_seconds
-
     def reading(self, start_ms: int, end_ms: int, late_seconds: float = 0.0) -> Reading:
         """Give what the interval that ended with the last turn amounts to; `late_seconds` after its end."""
-        polls, limits = self._closing, self._device.limits
-        pids = polls.pids
-        power_watts = self._power(start_ms, end_ms)
-        return Reading(
-            uuid=self.gpu.uuid,
-            start_ms=start_ms,
-            end_ms=end_ms,
-            processes=None if pids is None else tuple(pids[pid] for pid in sorted(pids)),
-            busy_ratio=self._ring_mean("busy_ratio", start_ms, end_ms),
-            memory_busy_ratio=self._ring_mean("memory_busy_ratio", start_ms, end_ms),
-            sm_active_ratio=None,
-            encoder_ratio=self._ring_mean("encoder_ratio", start_ms, end_ms),
-            decoder_ratio=self._ring_mean("decoder_ratio", start_ms, end_ms),
-            jpeg_ratio=self._ring_mean("jpeg_ratio", start_ms, end_ms),
-            ofa_ratio=self._ring_mean("ofa_ratio", start_ms, end_ms),
-            memory_used_bytes=polls.mean("memory_used_bytes"),
-            memory_used_max_bytes=polls.largest("memory_used_bytes"),
-            memory_reserved_bytes=polls.last("memory_reserved_bytes"),
-            memory_total_bytes=polls.last("memory_total_bytes"),
-            power_watts=power_watts,
-            power_limit_watts=polls.last("power_limit_watts"),
-            energy_joules_total=self._energy_at_end(power_watts, late_seconds),
-            temperature_celsius=polls.mean("temperature_celsius"),
-            temperature_max_celsius=polls.largest("temperature_celsius"),
-            temperature_slowdown_celsius=limits["temperature_slowdown_celsius"],
-            temperature_shutdown_celsius=limits["temperature_shutdown_celsius"],
-            memory_temperature_celsius=polls.mean("memory_temperature_celsius"),
-            memory_temperature_max_celsius=polls.largest("memory_temperature_celsius"),
-            sm_clock_hertz=polls.mean("sm_clock_hertz"),
-            sm_clock_max_hertz=limits["sm_clock_max_hertz"],
-            memory_clock_hertz=self._device.memory_clock_hertz(),
-            throttle_power_cap_seconds_total=self._throttle("power_cap"),
-            throttle_sync_boost_seconds_total=self._throttle("sync_boost"),
-            throttle_sw_thermal_seconds_total=self._throttle("sw_thermal"),
-            throttle_hw_thermal_seconds_total=self._throttle("hw_thermal"),
-            throttle_power_brake_seconds_total=self._throttle("power_brake"),
-            throttle_reliability_seconds_total=self._throttle("reliability"),
+        polls = self._closing
+        peak = self._rings["power_watts"].largest(start_ms * 1000, end_ms * 1000)
+        polls.add("power_max_watts", peak)
+        values: dict[str, Amount] = {**self._fixed, **self._slow, **self._counters.values}
+        values["mig_mode_flag"] = self._mode
+        values |= {name: polls.mean(name) for name in MEANS}
+        values |= {name: polls.largest(gauge) for name, gauge in LARGEST.items()}
+        values |= {name: polls.least(gauge) for name, gauge in LEAST.items()}
+        values |= {name: polls.last(name) for name in LAST}
+        values |= {name: self._ring_mean(name, start_ms, end_ms) for name in RINGS}
+        for name, metric in self._metrics.items():
+            if values.get(name) is None:
+                values[name] = metric
+        values["power_watts"] = watts = self._power(values["power_watts"])
+        joules = values.get("energy_joules_total")
+        if joules is not None and watts is not None and late_seconds >= LATE_SECONDS:
+            values["energy_joules_total"] = joules - watts * late_seconds  # it was read that much too late
+        if values.get("sm_active_ratio") is None and self._slices:
+            values["sm_active_ratio"] = self._mig.sm_active_ratio(self._slices)
+        parts, self._parts = self._parts, None
+        return reading_of(
+            self.gpu.uuid,
+            start_ms,
+            end_ms,
+            values,
+            processes=self._processes.end(),
+            parts=parts,
+            slices=self._slices,
         )
+
+
+def _metrics_of(device: Device) -> frozenset[str]:
+    """Choose the metrics that nothing else tells: engines have rings, but for a partitioned GPU."""
+    told = {name for name, kind in RINGS.items() if device.has_samples(kind)}
+    told |= {name for name in RATES if device.counted.tells(name)}
+    return (frozenset(RATIOS) | frozenset(RATES)) - told

@@ -15,6 +15,7 @@ from statistics import median
 
 import psutil
 
+from bench.latency import build, cost
 from bench.own import own
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,12 +31,14 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--live-seconds", type=float, default=45.0)
     parser.add_argument("--recording", type=Path, default=GENTD26)
+    parser.add_argument("--latency-ticks", type=int, default=6, help="intervals per latency (default: 6)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         here = Path(folder)
         replay(options.recording, here, options.runs)
         week(here, options.runs)
         live(here, options.live_seconds)
+        latencies(here, options.latency_ticks)
 
 
 def say(what: str, figure: str, promise: str) -> None:
@@ -86,7 +89,6 @@ def live(here: Path, seconds: float) -> None:
             say("a live tick of 8 GPUs, parent", f"{parent_ms:.1f} ms", "")
             say("a live tick of 8 GPUs, probe without driver calls", f"{probe.milliseconds:.1f} ms", "")
             say("a live tick of 8 GPUs, all told", f"{parent_ms + probe.milliseconds:.1f} ms", "under 20 ms")
-            say("driver calls per GPU and second", f"{probe.calls / 8 / TICK_SECONDS:.2f}", "")
             say("parent resident", f"{parent.memory_info().rss / MEGABYTE:.1f} MB", "under 45 MB")
             say(
                 "probe resident, simulator and all",
@@ -95,6 +97,19 @@ def live(here: Path, seconds: float) -> None:
             )
         finally:
             agent.terminate()
+
+
+def latencies(here: Path, ticks: int) -> None:
+    """Compare the agent's own processor time with that in calls, for calls of 0, 20 and 200 µs."""
+    library = build(here)
+    if library is None:
+        say("own time over time in calls", "no C compiler", "at most 1.5")
+        return
+    for latency_us in (0, 20, 200):
+        measured = cost(library, latency_us, ticks)
+        told = f"{measured.own_ms:.1f} / {measured.calls_ms:.1f} = {measured.own_ms / measured.calls_ms:.2f}"
+        say(f"own ms over ms in calls of {latency_us} µs, per tick of 8 GPUs", told, "at most 1.5")
+    say("driver calls per GPU and second", f"{measured.calls_per_gpu_second:.2f}", "at most 6")
 
 
 def settle(parent: psutil.Process) -> None:

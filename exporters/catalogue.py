@@ -5,12 +5,21 @@ and what the agent knows of itself.
 """
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import NamedTuple
 
-from agent.tick import QUANTITIES
+from agent.pieces import PARTS, SLICE_QUANTITIES
+from agent.quantities import QUANTITIES
+from agent.tick import Gpu
 
 GPU_LABELS = ("node", "gpu", "uuid", "model")
 """Labels of every GPU series, before the static ones of the settings."""
+
+
+SLICE_LABELS = ("slice", "profile")
+"""What a series of a MIG slice has besides: its UUID and its profile."""
+IDENTITY = tuple(field.name for field in fields(Gpu) if field.name not in ("uuid", "index", "model"))
+"""What is known of a GPU besides the labels of every series."""
 
 
 class Family(NamedTuple):
@@ -28,18 +37,24 @@ def _gpu(kind: str, text: str, *labels: str) -> Family:
 def _quantities() -> dict[str, Family]:
     found: dict[str, Family] = {}
     for name, metric in QUANTITIES.items():
-        labels = (metric.label[0],) if metric.label else ()
+        labels = [name for name, _ in metric.labels]
         found.setdefault(f"gpu_{metric.family or name}", _gpu(metric.kind, metric.help, *labels))
+    for name, part in PARTS.items():
+        found[f"gpu_{name}"] = _gpu(part.kind, part.help, *part.labels)
+    for name, metric in SLICE_QUANTITIES.items():
+        found[f"gpu_slice_{name}"] = _gpu(metric.kind, metric.help, *SLICE_LABELS)
     return found
 
 
 _OURS = {
-    "gpu_info": _gpu(
-        "gauge", "Identity of the device", "serial", "board_part", "vbios", "driver", "cuda", "pci_bus"
-    ),
+    "gpu_info": _gpu("gauge", "Identity of the device", *IDENTITY),
+    "gpu_slice_info": _gpu("gauge", "A MIG slice of the GPU; its value is its share", *SLICE_LABELS),
+    "gpu_xid_errors_total": _gpu("counter", "XIDs that the driver reported, by number", "xid"),
+    "gpu_xid_last_timestamp_seconds": _gpu("gauge", "When an XID was last reported", "xid"),
     "gpu_holder_info": _gpu("gauge", "Who holds the GPU now", "owner", "holder", "kind", "user"),
     "gpu_up": _gpu("gauge", "Whether the GPU answers"),
     "gpu_state": _gpu("gauge", "Whether the GPU is in this state; exactly one is 1", "state"),
+    "gpu_finding": _gpu("gauge", "A finding that is open", "rule", "severity"),
     "gpu_tally_seconds_total": _gpu(
         "counter", "Time by state and owner; the states sum to all time", "state", "owner"
     ),
@@ -60,6 +75,10 @@ _OURS = {
     "gputally_driver_calls_total": Family("counter", "Calls of NVML"),
     "gputally_driver_seconds_total": Family("counter", "Time spent in calls of NVML"),
     "gputally_probe_restarts_total": Family("counter", "Probes that ended"),
+    "gputally_stuck_probes": Family("gauge", "Probes that hang in the driver and were left alone"),
+    "gputally_kernel_log_skipped_total": Family(
+        "counter", "Records of the kernel's log that came too fast to be read"
+    ),
     "gputally_journal_ticks_dropped_total": Family(
         "counter", "Old ticks dropped to keep the journal within bounds"
     ),

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from html import escape
 
-from agent.tick import Reading, State
+from agent.tick import Condition, Reading, State
 from agent.view import View
 
 _STYLE = """
@@ -18,9 +18,11 @@ th:nth-child(-n+3), td:nth-child(-n+3), th:last-child, td:last-child { text-alig
 .free { background: #3b6fb0; } .down { background: #a11d2b; } .unknown { background: #666; }
 .service { background: #6a4c93; } .drained { background: #4d5b6a; }
 p.note { opacity: .75; }
+ul.findings { padding-left: 1.2rem; } ul.findings li { border-left: 4px solid #b4470b; padding-left: .6rem; }
+ul.findings li { list-style: none; margin: .3rem 0; } ul.findings .critical { border-color: #a11d2b; }
 """
 NONE = "-"
-_HEAD = ("GPU", "Model", "State", "Busy", "Memory", "Power", "Temperature", "SM clock", "Holder")
+_HEAD = ("GPU", "Model", "State", "Busy", "SM active", "Memory", "Power", "Temperature", "SM clock", "Holder")
 
 
 def homepage(view: View | None, version: str) -> bytes:
@@ -34,6 +36,7 @@ def homepage(view: View | None, version: str) -> bytes:
         rows = "".join(_row(view, uuid) for uuid in order)
         head = "".join(f"<th>{name}</th>" for name in _HEAD)
         note = f"<p class='note'>{escape(view.health.absent)}</p>" if view.health.absent else ""
+        note += _findings(view)
         body = f"{note}<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{_foot(view)}"
     return (
         "<!doctype html><html lang='en'><head><meta charset='utf-8'><meta http-equiv='refresh' content='10'>"
@@ -42,25 +45,43 @@ def homepage(view: View | None, version: str) -> bytes:
     ).encode()
 
 
+def _findings(view: View) -> str:
+    """Say what is open and what to do, above the table."""
+    where: dict[tuple[str, str, str], list[str]] = {}
+    for one in view.findings:
+        place = f"GPU {view.gpus[one.uuid].index}" if one.uuid in view.gpus else one.node
+        where.setdefault((one.severity, one.summary, one.action), []).append(place)
+    told = []
+    for (severity, summary, action), places in where.items():
+        text = f"{', '.join(places)}: {summary}. Do: {action}"
+        told.append(f"<li class='{escape(severity)}'>{escape(text)}</li>")
+    return f"<ul class='findings'>{''.join(told)}</ul>" if told else ""
+
+
 def _row(view: View, uuid: str) -> str:
     gpu, reading = view.gpus[uuid], view.readings.get(uuid)
     state = view.states.get(uuid, State.UNKNOWN).value
     holders = ", ".join(f"{one.owner}: {one.name}" for one in view.holders.get(uuid, ()))
     cells = [
         f"<td title='{escape(uuid)}'>{gpu.index}</td><td>{escape(gpu.model)}</td>",
-        f"<td><span class='state {state}'>{state}</span></td>",
-        *(f"<td>{cell}</td>" for cell in (_measured(reading) if reading else (NONE,) * 5)),
+        f"<td><span class='state {state}'>{state}</span>{_condition(reading)}</td>",
+        *(f"<td>{cell}</td>" for cell in (_measured(reading) if reading else (NONE,) * 6)),
         f"<td>{escape(holders) or NONE}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
 
+def _condition(reading: Reading | None) -> str:
+    well = reading is None or reading.condition is Condition.OK
+    return "" if well or reading is None else f" {reading.condition.value}"
+
+
 def _measured(reading: Reading) -> tuple[str, ...]:
     return (
         _cell(reading.busy_ratio, 100, "{:.1f} %"),
-        _cell(reading.memory_used_bytes, 1 / 2**30, "{:,.1f}")
-        + _cell(reading.memory_total_bytes, 1 / 2**30, " of {:,.0f} GiB"),
-        _cell(reading.power_watts, 1, "{:,.0f}") + _cell(reading.power_limit_watts, 1, " of {:,.0f} W"),
+        _cell(reading.sm_active_ratio, 100, "{:.1f} %"),
+        _of(reading.memory_used_bytes, reading.memory_total_bytes, 2**30, "{:,.1f}", "{:,.0f} GiB"),
+        _of(reading.power_watts, reading.power_limit_watts, 1, "{:,.0f}", "{:,.0f} W"),
         _cell(reading.temperature_max_celsius, 1, "{:.0f} °C"),
         _cell(reading.sm_clock_hertz, 1e-6, "{:,.0f} MHz"),
     )
@@ -68,6 +89,11 @@ def _measured(reading: Reading) -> tuple[str, ...]:
 
 def _cell(value: float | None, factor: float, form: str) -> str:
     return NONE if value is None else form.format(value * factor)
+
+
+def _of(value: float | None, whole: float | None, unit: float, form: str, whole_form: str) -> str:
+    told = [_cell(value, 1 / unit, form), _cell(whole, 1 / unit, whole_form)]
+    return NONE if value is None and whole is None else " of ".join(told)
 
 
 def _foot(view: View) -> str:

@@ -11,9 +11,11 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from agent.tick import QUANTITIES, Condition, State
+from agent.pieces import SLICE_QUANTITIES
+from agent.quantities import QUANTITIES
+from agent.tick import Condition, Reading, Slice, State
 from agent.view import View
-from exporters.catalogue import FAMILIES, GPU_LABELS
+from exporters.catalogue import FAMILIES, GPU_LABELS, IDENTITY
 
 STALE_INTERVALS = 3
 """After so many intervals without a tick, GPU series leave the page."""
@@ -63,6 +65,10 @@ class Page(Collector):
         }
         for uuid, labels in gpus.items():
             yield from _of_gpu(view, uuid, labels)
+        yield from _xids(view, gpus)
+        for one in view.findings:
+            if one.uuid in gpus:
+                yield "gpu_finding", (*gpus[one.uuid], one.rule, one.severity), 1
         yield from _accounts(view, gpus)
         yield from _health(view)
 
@@ -73,15 +79,41 @@ def _of_gpu(view: View, uuid: str, labels: tuple[str, ...]) -> Iterator[_Sample]
         for name, metric in QUANTITIES.items():
             value = getattr(reading, name)
             if value is not None:
-                more = (metric.label[1],) if metric.label else ()
+                more = (value_of for _, value_of in metric.labels)
                 yield f"gpu_{metric.family or name}", (*labels, *more), value
         yield "gpu_up", labels, int(reading.condition is Condition.OK)
-    facts = (gpu.serial, gpu.board_part, gpu.vbios, gpu.driver, gpu.cuda, gpu.pci_bus)
-    yield "gpu_info", (*labels, *facts), 1
+        for piece in reading.slices or ():
+            yield from _of_slice(piece, labels)
+    for part in view.parts.get(uuid, ()) if _is_up(reading) else ():
+        yield f"gpu_{part.quantity}", (*labels, *part.labels), part.value
+    yield "gpu_info", (*labels, *(getattr(gpu, name) for name in IDENTITY)), 1
     for one in view.holders.get(uuid, ()):
         yield "gpu_holder_info", (*labels, one.owner, one.name, one.kind, one.user), 1
     for state in State:
         yield "gpu_state", (*labels, state.value), int(state is now)
+
+
+def _is_up(reading: Reading | None) -> bool:
+    return reading is not None and reading.condition is Condition.OK
+
+
+def _of_slice(one: Slice, labels: tuple[str, ...]) -> Iterator[_Sample]:
+    more = (one.uuid, one.profile)
+    yield "gpu_slice_info", (*labels, *more), one.weight_ratio
+    for name in SLICE_QUANTITIES:
+        value = getattr(one, name)
+        if value is not None:
+            yield f"gpu_slice_{name}", (*labels, *more), value
+
+
+def _xids(view: View, gpus: Mapping[str, tuple[str, ...]]) -> Iterator[_Sample]:
+    for (uuid, number), count in view.xids.items():
+        if uuid in gpus:
+            labels = (*gpus[uuid], str(number))
+            new = count.first_ms >= view.tick.start_ms
+            # It is born as 0, so that a rate sees the first one.
+            yield "gpu_xid_errors_total", labels, 0 if new else count.count
+            yield "gpu_xid_last_timestamp_seconds", labels, count.last_ms / 1000
 
 
 def _accounts(view: View, gpus: Mapping[str, tuple[str, ...]]) -> Iterator[_Sample]:
@@ -112,6 +144,8 @@ def _health(view: View) -> Iterator[_Sample]:
         "driver_calls_total": health.driver_calls,
         "driver_seconds_total": health.driver_seconds,
         "probe_restarts_total": health.probe_restarts,
+        "stuck_probes": health.stuck_probes,
+        "kernel_log_skipped_total": health.kernel_log_skipped,
         "journal_ticks_dropped_total": health.journal_ticks_dropped,
         "journal_failures_total": health.journal_failures,
         "readings_dropped_total": health.readings_dropped,

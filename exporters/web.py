@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET6, getaddrinfo, socket
+from socket import AF_INET6, SHUT_RDWR, getaddrinfo, socket
 from typing import Any
 
 from agent.errors import SettingsError
@@ -20,6 +20,8 @@ from exporters.page import Pages
 
 THREADS = 16
 _BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
+WAKE_SECONDS = 60.0
+"""A server that wakes oftener for nothing costs as much as the driver's calls."""
 CLIENT_SECONDS = 10.0
 LARGEST_PORT = 65_535
 
@@ -83,7 +85,9 @@ class Web:
                 f"cannot listen on {settings.listen}:{settings.port} ({getattr(error, 'strerror', error)}): "
                 "stop what uses it, or choose another with --port"
             ) from error
-        self._thread = threading.Thread(target=self._server.serve_forever, name="web", daemon=True)
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(WAKE_SECONDS,), name="web", daemon=True
+        )
         self.port: int = self._server.server_address[1]
 
     def start(self) -> None:
@@ -93,7 +97,12 @@ class Web:
     def stop(self) -> None:
         """Stop answering and free the port."""
         if self._thread.is_alive():
-            self._server.shutdown()
+            stopping = threading.Thread(target=self._server.shutdown, name="web-stop", daemon=True)
+            stopping.start()
+            while stopping.is_alive():  # the server looks whether it shall stop only when something wakes it
+                with contextlib.suppress(OSError):
+                    self._server.socket.shutdown(SHUT_RDWR)
+                stopping.join(0.02)
             self._thread.join()
         self._server.server_close()
 

@@ -18,6 +18,10 @@ COMMANDS = {
     "demo": "show it all on a simulated node: a week of history, then live",
     "replay": "turn recorded history (CSV, nvidia-smi logs) into a journal",
     "status": "what every GPU does now, and who holds it",
+    "findings": "what is wrong now, and what to do",
+    "xid": "what the errors mean that the driver reports, and what to do",
+    "doctor": "what can be read on this node, what cannot, and why",
+    "release": "let go of the driver for a while: to upgrade it, to reset GPUs",
     "report": "where the GPU-hours went, by state, owner and GPU",
     "metrics": "the catalogue of all metrics",
 }

@@ -8,14 +8,16 @@ from pathlib import Path
 from agent.clock import now_ms
 from agent.errors import SettingsError
 from agent.holders import ProcessHolders
-from agent.simulated.scenario import Simulation, parse_simulation
+from agent.simulated.scenario import Simulation
 from agent.tally import DAY_MS
 from agent.tick import Tick, Workload
 from gputally.batch import bulk_books
 from gputally.progress import Progress
-from gputally.run import Live, asker, live_arguments, settings_of
+from gputally.run import Live, asker, live_arguments, settings_of, simulated
 from gputally.settings import Settings, state_folder
 
+PRESENT_MS = 1_000
+"""History ends when it is so near to now: what is left is shorter than writing it takes."""
 STEP_MS = 60_000
 COMMIT_TICKS = 1_000
 LONGEST_DAYS = 400
@@ -36,7 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--simulate",
-        metavar="MODELxN[:SCENARIO]",
+        metavar="MODELxN[:SCENARIO][!FAULT]",
         default="h200x8:demo",
         help="what to simulate (default: h200x8:demo)",
     )
@@ -48,7 +50,7 @@ def execute(options: argparse.Namespace) -> int:
     """Make the history, then run live. Raises SettingsError, JournalError."""
     if not 0 < options.days <= LONGEST_DAYS:
         raise SettingsError(f"--days must lie between 0 and {LONGEST_DAYS}")
-    simulation = parse_simulation(options.simulate)
+    options.simulate, simulation = simulated(options.simulate)
     if options.journal is None:
         options.journal = _own_journal(options.simulate)
     settings = settings_of(options)
@@ -66,7 +68,8 @@ def execute(options: argparse.Namespace) -> int:
 
 def _own_journal(simulation: str) -> Path:
     """Give the path of a demo's journal: one per simulation, which the next demo continues."""
-    return state_folder() / "demo" / f"{simulation.replace(':', '-')}.db"
+    name = simulation.partition("!")[0].replace(":", "-")
+    return state_folder() / "demo" / f"{name}.db"
 
 
 def back_fill(simulation: Simulation, settings: Settings, path: Path, length_ms: int) -> None:
@@ -83,7 +86,7 @@ def back_fill(simulation: Simulation, settings: Settings, path: Path, length_ms:
         start_ms = max((began_ms - length_ms) // STEP_MS * STEP_MS, *known, 0)
         progress = Progress("history in virtual time", (began_ms - start_ms) // STEP_MS, "ticks")
         ticks = 0
-        while start_ms < (until_ms := now_ms()):
+        while (until_ms := now_ms()) - start_ms >= PRESENT_MS:
             end_ms = min((start_ms // STEP_MS + 1) * STEP_MS, until_ms)
             readings = tuple(simulation.reading(index, start_ms, end_ms) for index in range(simulation.count))
             tick = Tick(node=node, start_ms=start_ms, end_ms=end_ms, readings=readings, gpus=gpus)

@@ -9,14 +9,15 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import psutil
 
 from agent.books import Books
-from agent.clock import SystemClock
+from agent.clock import SystemClock, now_ms
 from agent.holders import Ask, Person, ProcessHolders, person_of, short_command
 from agent.journal import Journal
+from agent.kernel_log import KernelLog
 from agent.node import Node, boot_id
 from agent.prober import Prober
 from agent.tick import Workload
@@ -24,6 +25,10 @@ from exporters.page import Pages
 from exporters.web import Web
 from gputally.settings import Settings, journal_path, load
 from gputally.version import own_version
+from rules.modes import judge
+
+if TYPE_CHECKING:
+    from agent.simulated.scenario import Simulation
 
 log = logging.getLogger("gputally")
 
@@ -32,9 +37,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
         "--simulate",
-        metavar="MODELxN[:SCENARIO]",
+        metavar="MODELxN[:SCENARIO][!FAULT]",
         default="",
-        help="simulate the driver, e.g. h200x8, t4x2:bursty; a wrong one lists the choices",
+        help="simulate the driver, e.g. h200x8, t4x2:bursty, 'h200x8!hang=3@+60..+120'; "
+        "a wrong one lists the choices",
     )
     live_arguments(parser)
 
@@ -74,17 +80,25 @@ def execute(options: argparse.Namespace) -> int:
     """Run the agent until a signal, or as long as told."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     settings = settings_of(options)
-    ask = people_of(options.simulate) if options.simulate else person_of
+    ask: Ask = person_of
+    if options.simulate:
+        options.simulate, simulation = simulated(options.simulate)
+        ask = asker(simulation.people())
     with Live(settings, options.simulate, ask) as live:
         live.run(options.seconds)
     return 0
 
 
-def people_of(simulation: str) -> Ask:
-    """Answer for the processes of a simulation, which the host does not know. Raises SettingsError."""
-    from agent.simulated.scenario import parse_simulation  # noqa: PLC0415  a real node never loads it
+def simulated(text: str) -> "tuple[str, Simulation]":
+    """Check the text of a simulation, and make its times absolute. Raises SettingsError."""
+    from agent.simulated.faults import parse_faults, resolve, split  # noqa: PLC0415  a real node never loads it
+    from agent.simulated.scenario import parse_simulation  # noqa: PLC0415
 
-    return asker(parse_simulation(simulation).people())
+    text = resolve(text, now_ms() / 1000)
+    node, faults = split(text)
+    simulation = parse_simulation(node)
+    parse_faults(faults, simulation.count)
+    return text, simulation
 
 
 def asker(people: Mapping[int, tuple[str, str]]) -> Ask:
@@ -149,22 +163,32 @@ class Live:
             node = settings.node.resolved()
             self._prober = Prober(settings.agent, node, self._simulation, self._stop.reader)
             stack.callback(self._prober.close)
+            books = Books(journal, settings.states, boot_id=boot_id(), node=node)
+            self._prober.know(books.gpus.values())
             self._node = Node(
                 name=node,
                 frames=self._prober,
-                books=Books(journal, settings.states, boot_id=boot_id()),
+                books=books,
                 holders=ProcessHolders(Workload(settings.states.default_workload), self._ask),
                 clock=clock,
                 cadence=settings.agent,
                 publish=pages.publish,
                 drain_file=settings.states.drain_file,
+                kernel_log=self._kernel_log(),
+                judge=judge,
             )
+            self._node.let_go_through(self._prober, Path(settings.journal.path))
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let go of everything."""
         self._stack.close()
+
+    def _kernel_log(self) -> KernelLog | None:
+        """Choose the kernel's log to read; a simulation has none."""
+        path = self._settings.node.kernel_log
+        return KernelLog(Path(path)) if path and not self._simulation else None
 
     @property
     def url(self) -> str:
@@ -190,6 +214,5 @@ class Live:
             if left <= 0:
                 break
             self._node.step(left)
-        for tick in self._prober.finish():
-            self._node.take(tick)
+        self._node.end(self._prober.finish())
         log.info("gputally ends")

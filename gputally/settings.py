@@ -28,9 +28,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeSettings:
-    """Who this node is. `labels` are put on every GPU series, e.g. cluster, pool, rack."""
+    """Who this node is. `labels` are put on every GPU series, e.g. cluster, pool, rack.
+
+    `kernel_log` is read for XIDs that NVML did not tell; empty for not at all.
+    """
 
     name: str = ""
+    kernel_log: str = "/dev/kmsg"
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

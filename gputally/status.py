@@ -67,15 +67,19 @@ def table(found: Now, at_ms: int) -> str:
     parts = [_headline(found, at_ms)]
     for node in nodes:
         gpus = [gpu for gpu in found.gpus if gpu.node == node]
-        parts.append(f"{_clean(node)}: {len(gpus)} GPUs\n{_columns([_row(gpu) for gpu in gpus])}")
+        parts.append(f"{tidy(node)}: {len(gpus)} GPUs\n{_columns([_row(gpu) for gpu in gpus])}")
     parts.append(_day(found))
     return "\n\n".join(parts)
 
 
+def moment(at_ms: int) -> str:
+    """Say a moment in UTC, to the second."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _headline(found: Now, at_ms: int) -> str:
-    ended = datetime.fromtimestamp(found.end_ms / 1000, UTC)
     age_ms = at_ms - found.end_ms
-    told = f"over {found.step_ms / 1000:g} s up to {ended:%Y-%m-%d %H:%M:%S} UTC"
+    told = f"over {found.step_ms / 1000:g} s up to {moment(found.end_ms)}"
     if age_ms > STALE_STEPS * max(found.step_ms, 10_000):
         return f"{told}, {_duration(age_ms)} ago: NOT LIVE, nothing was written since"
     return told
@@ -94,9 +98,9 @@ def _row(gpu: GpuNow) -> tuple[str, ...]:
         _of(gpu.memory_used_bytes, gpu.memory_total_bytes, 1 / GIB, "{:,.1f}", "/{:,.0f} GiB"),
         _of(gpu.power_watts, gpu.power_limit_watts, 1, "{:,.0f}", "/{:,.0f} W"),
         _cell(gpu.temperature_max_celsius, 1, "{:.0f} °C"),
-        _clean(", ".join(gpu.owners)) or NONE,
-        _clean(", ".join(gpu.holders)) or NONE,
-        _clean(gpu.model) or NONE,
+        tidy(", ".join(gpu.owners)) or NONE,
+        tidy(", ".join(gpu.holders)) or NONE,
+        tidy(gpu.model) or NONE,
     )
 
 
@@ -139,6 +143,6 @@ def _duration(length_ms: int) -> str:
     return f"{minutes} min" if minutes else f"{length_ms // 1000} s"
 
 
-def _clean(text: str) -> str:
+def tidy(text: str) -> str:
     """Keep control characters of foreign names away from the terminal."""
     return "".join(one if one.isprintable() else "?" for one in text)

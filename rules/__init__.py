@@ -1,1 +1,1 @@
-"""Judges ticks and raises findings; empty until the first rule is written."""
+"""Judges ticks and raises findings."""

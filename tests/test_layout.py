@@ -70,11 +70,11 @@ def test_only_two_modules_speak_nvml() -> None:
     assert found == SPEAK_NVML
 
 
-def test_only_the_prober_starts_processes() -> None:
+def test_only_the_probe_is_started() -> None:
     """The agent runs no program but its own probe."""
     found = {str(path.relative_to(ROOT)) for path in modules() if "subprocess" in imports(path)}
 
-    assert found == {"agent/prober.py"}
+    assert found == {"agent/child.py"}
 
 
 @pytest.mark.parametrize("module", ["gputally.run", "gputally.__main__", "agent.node", "exporters.web"])

@@ -6,19 +6,23 @@ from agent.simulated.calling import (
     INVALID,
     OK,
     REFUSED,
-    TOO_SMALL,
     WRONG_VERSION,
     Argument,
     Look,
     plain,
     put_number,
-    put_text,
     target,
 )
-from agent.simulated.integrals import energy, field_values, power_limit, power_usage, samples, utilization
+from agent.simulated.fields import field_values
+from agent.simulated.health import HEALTH_CALLS
+from agent.simulated.identity import IDENTITY_CALLS
+from agent.simulated.integrals import energy, power_limit, power_usage, samples, utilization, violation
+from agent.simulated.models import KEPT_BAR1_BYTES
+from agent.simulated.parts import fan_ratio
+from agent.simulated.portrait import performance_state
+from agent.simulated.processes import PROCESS_CALLS
 
-MEMORY_V2, TEMPERATURE_V1 = 0x2000028, 0x100000C
-NO_INSTANCE = 0xFFFFFFFF
+MEMORY_V2, TEMPERATURE_V1, MARGIN_V1 = 0x2000028, 0x100000C, 0x1000008
 
 IDLE_BIT = 0x1
 REASON_BITS = {
@@ -54,8 +58,23 @@ def _temperature_v(look: Look, out: Argument) -> int:
 
 def _threshold(look: Look, kind: Argument, out: Argument) -> int:
     model = look.simulation.model
-    known = {0: model.shutdown_celsius, 1: model.slowdown_celsius, 3: model.operating_max_celsius}
-    return put_number(known[plain(kind)], out) if plain(kind) in known else REFUSED
+    known = {
+        0: model.shutdown_celsius,
+        1: model.slowdown_celsius,
+        2: model.memory_max_celsius,
+        3: model.operating_max_celsius,
+    }
+    celsius = known.get(plain(kind), 0)
+    return put_number(celsius, out) if celsius else REFUSED
+
+
+def _margin(look: Look, out: Argument) -> int:
+    """Answer how far the core is from where clocks are lowered; below 0 beyond it."""
+    asked = target(out)
+    if asked.version != MARGIN_V1:
+        return WRONG_VERSION
+    asked.marginTemperature = look.simulation.model.operating_max_celsius - _celsius(look)
+    return OK
 
 
 def _clock(look: Look, kind: Argument, out: Argument) -> int:
@@ -74,6 +93,10 @@ def _by_kind(kind: Argument, core_mhz: int, memory_mhz: int, out: Argument) -> i
     return put_number(clocks[plain(kind)], out) if plain(kind) in clocks else INVALID
 
 
+def _performance_state(look: Look, out: Argument) -> int:
+    return put_number(performance_state(look.simulation.phase(look.gpu, look.at_us)), out)
+
+
 def _event_reasons(look: Look, out: Argument) -> int:
     bits = 0
     for reason in look.simulation.throttles_at(look.gpu, look.at_us):
@@ -89,10 +112,10 @@ def _fans(_look: Look, out: Argument) -> int:
 def _fan_speed(look: Look, fan: Argument, out: Argument) -> int:
     if plain(fan):
         return INVALID
-    return put_number(min(100, max(23, 23 + 2 * (_celsius(look) - 45))), out)
+    return put_number(round(100 * fan_ratio(_celsius(look))), out)
 
 
-# Memory and processes
+# Memory
 
 
 def _memory(look: Look, out: Argument) -> int:
@@ -115,62 +138,18 @@ def _memory_v2(look: Look, out: Argument) -> int:
     return OK
 
 
-def _compute_processes(look: Look, count: Argument, buffer: Argument) -> int:
-    processes = look.simulation.processes(look.gpu, look.at_us)
-    room = target(count).value if buffer is not None else 0
-    put_number(len(processes), count)
-    if len(processes) > room:
-        return TOO_SMALL
-    for place, process in enumerate(processes):
-        entry = target(buffer)[place]
-        entry.pid = process.pid
-        entry.usedGpuMemory = process.memory_bytes
-        entry.gpuInstanceId = entry.computeInstanceId = NO_INSTANCE
+def _bar1(look: Look, out: Argument) -> int:
+    memory = target(out)
+    memory.bar1Total = look.simulation.model.bar1_bytes
+    memory.bar1Used = KEPT_BAR1_BYTES
+    memory.bar1Free = memory.bar1Total - memory.bar1Used
     return OK
-
-
-def _graphics_processes(_look: Look, count: Argument, _buffer: Argument) -> int:
-    return put_number(0, count)
-
-
-# Identity
-
-
-def _identity(attribute: str) -> Callable[..., int]:
-    def answer(look: Look, buffer: Argument, length: Argument) -> int:
-        return put_text(getattr(look.simulation.gpu(look.gpu), attribute), buffer, length)
-
-    return answer
-
-
-def _index(look: Look, out: Argument) -> int:
-    return put_number(look.gpu, out)
-
-
-def _pci(look: Look, out: Argument) -> int:
-    info, bus_id = target(out), look.simulation.pci_bus(look.gpu)
-    info.busId = bus_id.encode()
-    info.busIdLegacy = bus_id[4:].encode()
-    info.domain = 0
-    info.bus = int(bus_id[9:11], 16)
-    info.device = 0
-    info.pciDeviceId = look.simulation.model.pci_device_id
-    return OK
-
-
-def _persistence_mode(_look: Look, out: Argument) -> int:
-    return put_number(1, out)
 
 
 DEVICE_CALLS: Mapping[str, tuple[str, Callable[..., int]]] = {
-    "nvmlDeviceGetIndex": ("", _index),
-    "nvmlDeviceGetUUID": ("", _identity("uuid")),
-    "nvmlDeviceGetName": ("", _identity("model")),
-    "nvmlDeviceGetSerial": ("serial", _identity("serial")),
-    "nvmlDeviceGetBoardPartNumber": ("board_part", _identity("board_part")),
-    "nvmlDeviceGetVbiosVersion": ("vbios", _identity("vbios")),
-    "nvmlDeviceGetPciInfo_v3": ("pci", _pci),
-    "nvmlDeviceGetPersistenceMode": ("persistence_mode", _persistence_mode),
+    **IDENTITY_CALLS,
+    **HEALTH_CALLS,
+    **PROCESS_CALLS,
     "nvmlDeviceGetFieldValues": ("fields", field_values),
     "nvmlDeviceGetTotalEnergyConsumption": ("energy", energy),
     "nvmlDeviceGetPowerUsage": ("power_usage", power_usage),
@@ -180,13 +159,15 @@ DEVICE_CALLS: Mapping[str, tuple[str, Callable[..., int]]] = {
     "nvmlDeviceGetTemperature": ("temperature", _temperature),
     "nvmlDeviceGetTemperatureV": ("temperature_v", _temperature_v),
     "nvmlDeviceGetTemperatureThreshold": ("threshold", _threshold),
+    "nvmlDeviceGetMarginTemperature": ("margin", _margin),
     "nvmlDeviceGetMemoryInfo": ("memory", _memory),
     "nvmlDeviceGetMemoryInfo_v2": ("memory_v2", _memory_v2),
+    "nvmlDeviceGetBAR1MemoryInfo": ("bar1", _bar1),
     "nvmlDeviceGetClockInfo": ("clock", _clock),
     "nvmlDeviceGetMaxClockInfo": ("max_clock", _max_clock),
     "nvmlDeviceGetCurrentClocksEventReasons": ("event_reasons", _event_reasons),
-    "nvmlDeviceGetComputeRunningProcesses_v3": ("processes", _compute_processes),
-    "nvmlDeviceGetGraphicsRunningProcesses_v3": ("processes", _graphics_processes),
+    "nvmlDeviceGetPerformanceState": ("performance_state", _performance_state),
+    "nvmlDeviceGetViolationStatus": ("violation", violation),
     "nvmlDeviceGetNumFans": ("fan", _fans),
     "nvmlDeviceGetFanSpeed_v2": ("fan", _fan_speed),
 }

@@ -5,39 +5,53 @@ All are differences of the simulation's exact sums, so they agree with each othe
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from struct import Struct
 from typing import NamedTuple
 
-from agent.simulated.calling import INVALID, NOT_FOUND, OK, REFUSED, Argument, Look, plain, put_number, target
+from agent.simulated.calling import (
+    INVALID,
+    NOT_FOUND,
+    OK,
+    REFUSED,
+    Argument,
+    Look,
+    plain,
+    put_number,
+    raw,
+    target,
+)
 from agent.simulated.phases import FIRST_REASON, REASONS, SECOND_US
-from agent.simulated.scenario import MEMORY_BUSY_SHARE
+from agent.simulated.portrait import MEMORY_BUSY_SHARE, below_base_us
 
-TYPE_UINT, TYPE_ULONG_LONG, TYPE_INT = 1, 3, 5
+TYPE_UINT = 1
 
 
-def _energy_mj(look: Look) -> int:
+def energy_mj(look: Look) -> int:
+    """Return the energy used since the epoch."""
     return look.simulation.counters(look.gpu, look.at_us).energy_nj // 1_000_000
 
 
-def _mean_power_mw(look: Look) -> int:
+def mean_power_mw(look: Look) -> int:
     """Return the mean over a second: nanojoules over microseconds are milliwatts."""
     before = look.simulation.counters(look.gpu, look.at_us - SECOND_US).energy_nj
     return round((look.simulation.counters(look.gpu, look.at_us).energy_nj - before) / SECOND_US)
 
 
-def _instant_power_mw(look: Look) -> int:
+def instant_power_mw(look: Look) -> int:
+    """Return the power drawn now."""
     before = look.simulation.counters(look.gpu, look.at_us).energy_nj
     return look.simulation.counters(look.gpu, look.at_us + 1).energy_nj - before
 
 
 def power_usage(look: Look, out: Argument) -> int:
     """Answer the mean of a second where the model has one, else what is drawn now."""
-    power_mw = _instant_power_mw if "field:185" in look.simulation.model.refused else _mean_power_mw
+    power_mw = instant_power_mw if "field:185" in look.simulation.model.refused else mean_power_mw
     return put_number(power_mw(look), out)
 
 
 def energy(look: Look, out: Argument) -> int:
     """Answer the energy used since the epoch."""
-    return put_number(_energy_mj(look), out)
+    return put_number(energy_mj(look), out)
 
 
 def power_limit(look: Look, out: Argument) -> int:
@@ -45,79 +59,48 @@ def power_limit(look: Look, out: Argument) -> int:
     return put_number(look.simulation.model.limit_watts * 1_000, out)
 
 
-# Fields
+# Time with clocks lowered
 
 
-class Field(NamedTuple):
-    """How a field is told: the type of its value, the capability it needs besides its own, the value."""
-
-    value_type: int
-    word: str
-    value: Callable[[Look], int]
-
-
-def _throttle_ns(reason: str, look: Look) -> int:
+def throttle_ns(reason: str, look: Look) -> int:
+    """Return the time since the epoch with clocks lowered for one of `REASONS`."""
     counters = look.simulation.counters(look.gpu, look.at_us)
     return counters[FIRST_REASON + REASONS.index(reason)] * 1_000
 
 
-def _throttle(reason: str) -> Field:
-    return Field(TYPE_ULONG_LONG, "", partial(_throttle_ns, reason))
+def below_base_ns(look: Look) -> int:
+    """Return the time since the epoch with clocks below the base clock."""
+    return below_base_us(look.simulation.counters(look.gpu, look.at_us)) * 1_000
 
 
-def _limit(look: Look) -> int:
-    return look.simulation.model.limit_watts * 1_000
+def nothing(_look: Look) -> int:
+    """Return the count of what never happens."""
+    return 0
 
 
-FIELDS: Mapping[int, Field] = {
-    74: _throttle("power_cap"),
-    75: _throttle("sw_thermal"),
-    76: _throttle("sync_boost"),
-    77: Field(TYPE_ULONG_LONG, "", lambda _: 0),
-    78: Field(TYPE_ULONG_LONG, "", lambda _: 0),
-    79: _throttle("reliability"),
-    82: Field(TYPE_UINT, "", lambda look: round(look.simulation.memory_temperature_celsius(*look[2:]))),
-    83: Field(TYPE_ULONG_LONG, "energy", _energy_mj),
-    185: Field(TYPE_UINT, "", _mean_power_mw),
-    186: Field(TYPE_UINT, "", _instant_power_mw),
-    187: Field(TYPE_UINT, "", lambda look: look.simulation.model.limit_min_watts * 1_000),
-    188: Field(TYPE_UINT, "", _limit),
-    189: Field(TYPE_UINT, "", _limit),
-    190: Field(TYPE_UINT, "", _limit),
-    191: Field(TYPE_ULONG_LONG, "energy", _energy_mj),
-    193: Field(TYPE_INT, "", lambda look: _margin(look, look.simulation.model.shutdown_celsius)),
-    194: Field(TYPE_INT, "", lambda look: _margin(look, look.simulation.model.slowdown_celsius)),
-    269: _throttle("sw_thermal"),
-    270: _throttle("hw_thermal"),
-    271: _throttle("power_brake"),
+POLICIES: Mapping[int, Callable[[Look], int]] = {
+    0: partial(throttle_ns, "power_cap"),
+    1: partial(throttle_ns, "sw_thermal"),
+    2: partial(throttle_ns, "sync_boost"),
+    3: nothing,
+    4: nothing,
+    5: partial(throttle_ns, "reliability"),
+    10: below_base_ns,
+    11: below_base_ns,
 }
+"""Number of a policy → the nanoseconds in which it lowered the clocks. Application clocks are never set."""
 
 
-def _margin(look: Look, threshold_celsius: int) -> int:
-    return look.simulation.model.operating_max_celsius - threshold_celsius
-
-
-def field_values(look: Look, count: Argument, values: Argument) -> int:
-    """Fill every entry on its own: one that is refused does not hinder the others."""
-    if plain(count) < 1:
+def violation(look: Look, policy: Argument, out: Argument) -> int:
+    """Answer for how long a policy lowered the clocks, and at what time that was so."""
+    number = plain(policy)
+    if number not in POLICIES:
         return INVALID
-    entries = target(values)
-    for number in range(plain(count)):
-        entry = entries[number]
-        field = FIELDS.get(entry.fieldId)
-        entry.timestamp = look.at_us
-        entry.latencyUsec = 0
-        refusals = look.refused & {f"field:{entry.fieldId}", field.word if field else ""}
-        if field is None or refusals or entry.scopeId:
-            entry.nvmlReturn = REFUSED
-            continue
-        entry.nvmlReturn = OK
-        entry.valueType = field.value_type
-        entry.value.ullVal = 0
-        if field.value_type == TYPE_INT:
-            entry.value.siVal = field.value(look)
-        else:
-            entry.value.ullVal = field.value(look)
+    if f"violation:{number}" in look.refused:
+        return REFUSED
+    answer = target(out)
+    answer.referenceTime = look.at_us
+    answer.violationTime = POLICIES[number](look)
     return OK
 
 
@@ -150,18 +133,20 @@ def _power_mw(look: Look, at_us: int) -> int:
     return round(look.simulation.counters(look.gpu, at_us).energy_nj / 100_000)
 
 
-def _nothing(_look: Look, _at_us: int) -> int:
+def _no_use(_look: Look, _at_us: int) -> int:
     return 0
 
+
+_SAMPLE = Struct("QI4x")
 
 RINGS: Mapping[int, Ring] = {
     0: Ring(119, 10, _power_mw),
     1: Ring(72, 6, partial(_busy_percent, 1.0)),
     2: Ring(72, 6, partial(_busy_percent, MEMORY_BUSY_SHARE)),
-    3: Ring(72, 6, _nothing),
-    4: Ring(72, 6, _nothing),
-    8: Ring(72, 6, _nothing),
-    9: Ring(72, 6, _nothing),
+    3: Ring(72, 6, _no_use),
+    4: Ring(72, 6, _no_use),
+    8: Ring(72, 6, _no_use),
+    9: Ring(72, 6, _no_use),
 }
 
 
@@ -184,13 +169,15 @@ def samples(look: Look, kind: Argument, seen_us: Argument, *outs: Argument) -> i
         for number in range(oldest + 1, newest + 1)
         if plain(seen_us) < ring.moment_us(number) <= look.at_us and _was_there(look, ring, number)
     ]
-    for place, number in enumerate(fresh[:room]):
+    told = fresh[:room]
+    entries = raw(buffer, _SAMPLE.size * len(told))
+    for place, number in enumerate(told):
         start_us, end_us = ring.moment_us(number - 1), ring.moment_us(number)
         value = ring.total(look, end_us) - ring.total(look, start_us)
-        sample = target(buffer)[place]
-        sample.timeStamp = end_us
-        sample.sampleValue.uiVal = value if ring is RINGS[0] else min(100, value)
-    put_number(min(room, len(fresh)), count)
+        _SAMPLE.pack_into(
+            entries, place * _SAMPLE.size, end_us, value if ring is RINGS[0] else min(100, value)
+        )
+    put_number(len(told), count)
     return OK if fresh else NOT_FOUND
 
 

@@ -1,17 +1,19 @@
 """Exact integrals of what a simulated GPU does.
 
 Times and busy times are whole microseconds, power is in milliwatts and so energy in nanojoules: all sums are
-integers, and a difference of two counters years after the start is as exact as at the first moment. Nothing
-is remembered between questions: any moment can be asked for, in any order.
+integers, and a difference of two counters years after the start is as exact as at the first moment. Answers
+depend on nothing but the moment: any can be asked for, in any order.
 """
 
 from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from math import exp
 from typing import NamedTuple
 
+from agent.simulated.work import NO_WORK, Work
 from agent.tick import Process
 
 SECOND_US = 1_000_000
@@ -119,6 +121,7 @@ class Phase:
 
     start_us: int
     busy: Pattern = NEVER
+    work: Work = NO_WORK
     throttles: tuple[tuple[str, Pattern], ...] = ()
     idle_milliwatts: int = 0
     active_milliwatts: int = 0
@@ -136,6 +139,11 @@ class Phase:
         for reason, lowered in self.throttles:
             sums[FIRST_REASON + REASONS.index(reason)] = lowered.on_for(elapsed_us)
         return sums
+
+    def worked(self, elapsed_us: int) -> list[int]:
+        """Tell by how much each sum of work grew in the first so many microseconds."""
+        busy_us = self.busy.on_for(elapsed_us)
+        return [rate * busy_us for rate in self.work]
 
 
 class Place(NamedTuple):
@@ -156,13 +164,13 @@ class Timeline:
         self._lengths = [
             end - start for start, end in zip(self._starts, [*self._starts[1:], period_us], strict=True)
         ]
-        self._before: list[list[int]] = []
-        sums = [0] * len(Counters._fields)
-        for phase, length in zip(self.phases, self._lengths, strict=True):
-            self._before.append(sums)
-            sums = [old + new for old, new in zip(sums, phase.grown(length), strict=True)]
-        self._cycle = sums
+        self._before, self._cycle = _running([Phase.grown(*both) for both in self._spans()])
+        self._work_before, self._work_cycle = _running([Phase.worked(*both) for both in self._spans()])
         self._warm = self._start_temperatures()
+        # The end of one interval is the start of the next: the latest answers are often asked for again.
+        self._counters = lru_cache(maxsize=4)(self._count)
+        self._work = lru_cache(maxsize=4)(self._count_work)
+        self._celsius = lru_cache(maxsize=4)(self._warmth)
 
     def place(self, at_us: int) -> Place:
         """Find the phase of a moment."""
@@ -183,19 +191,35 @@ class Timeline:
 
     def counters(self, at_us: int) -> Counters:
         """Return all sums from the epoch to a moment."""
-        rounds, number, elapsed_us = self.place(at_us)
-        grown = self.phases[number].grown(elapsed_us)
-        return Counters._make(
-            [
-                rounds * cycle + before + now
-                for cycle, before, now in zip(self._cycle, self._before[number], grown, strict=True)
-            ]
-        )
+        return self._counters(at_us)
+
+    def work(self, at_us: int) -> Work:
+        """Return the sums of all work from the epoch to a moment."""
+        return self._work(at_us)
 
     def celsius(self, at_us: int) -> float:
         """Return the core temperature at a moment: it nears the phase's own exponentially."""
+        return self._celsius(at_us)
+
+    def _count(self, at_us: int) -> Counters:
+        rounds, number, elapsed_us = self.place(at_us)
+        grown = self.phases[number].grown(elapsed_us)
+        rows = zip(self._cycle, self._before[number], grown, strict=True)
+        return Counters._make([rounds * cycle + before + now for cycle, before, now in rows])
+
+    def _count_work(self, at_us: int) -> Work:
+        rounds, number, elapsed_us = self.place(at_us)
+        phase = self.phases[number]
+        busy_us = phase.busy.on_for(elapsed_us)
+        rows = zip(self._work_cycle, self._work_before[number], phase.work, strict=True)
+        return Work._make([rounds * cycle + before + rate * busy_us for cycle, before, rate in rows])
+
+    def _warmth(self, at_us: int) -> float:
         _, number, elapsed_us = self.place(at_us)
         return _nearing(self._warm[number], self.phases[number].celsius, elapsed_us)
+
+    def _spans(self) -> Iterable[tuple[Phase, int]]:
+        return zip(self.phases, self._lengths, strict=True)
 
     def _start_temperatures(self) -> list[float]:
         """Follow the cycle twice, since its end is where it begins again."""
@@ -205,6 +229,17 @@ class Timeline:
             warm[number] = now
             now = _nearing(now, self.phases[number].celsius, self._lengths[number])
         return warm
+
+
+def _running(grown: Iterable[list[int]]) -> tuple[list[list[int]], list[int]]:
+    """Add up what each phase adds: the sums before each of them, and after all."""
+    before: list[list[int]] = []
+    sums: list[int] | None = None
+    for growth in grown:
+        sums = sums or [0] * len(growth)
+        before.append(sums)
+        sums = [old + new for old, new in zip(sums, growth, strict=True)]
+    return before, sums or []
 
 
 def _nearing(start: float, goal: float, elapsed_us: int) -> float:

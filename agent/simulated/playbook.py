@@ -6,6 +6,7 @@ from functools import cache
 from typing import NamedTuple
 
 from agent.simulated.phases import HOUR_US, NEVER, SECOND_US, WEEK_US, Pattern, pattern, scatter
+from agent.simulated.work import NO_WORK, NOTEBOOK, SERVING, TRAINING, Work
 
 DAYS = range(7)
 WORKDAYS = range(5)
@@ -24,6 +25,7 @@ class Act:
     """What a GPU does for a while. `intensity` is the share of the dynamic power drawn while busy."""
 
     busy: Pattern = NEVER
+    work: Work = NO_WORK
     intensity: float = 0.0
     jobs: tuple[Job, ...] = ()
     throttles: tuple[tuple[str, Pattern], ...] = ()
@@ -83,18 +85,18 @@ _SIDE = Job("grace", "python -m ipykernel_launcher -f scratch.json", 0.12)
 
 def _train(job: Job) -> Act:
     steps = training()
-    return Act(busy=steps, intensity=0.97, jobs=(job,), throttles=(("power_cap", steps),))
+    return Act(busy=steps, work=TRAINING, intensity=0.97, jobs=(job,), throttles=(("power_cap", steps),))
 
 
 def _hot(job: Job) -> Act:
     """Train while heat lowers the clocks; the hardware steps in only while the driver already did."""
     heat = (("sw_thermal", pulse(30, 0, 20)), ("hw_thermal", pulse(30, 4, 7)))
-    return Act(busy=training(), intensity=0.74, jobs=(job,), throttles=heat, hot=True)
+    return Act(busy=training(), work=TRAINING, intensity=0.74, jobs=(job,), throttles=heat, hot=True)
 
 
 def _serve(duty_percent: int, *jobs: Job) -> Act:
     flow = bursts(duty_percent)
-    return Act(busy=flow, intensity=0.62, jobs=jobs, throttles=(("reliability", flow),))
+    return Act(busy=flow, work=SERVING, intensity=0.62, jobs=jobs, throttles=(("reliability", flow),))
 
 
 def _hold(*jobs: Job) -> Act:
@@ -132,7 +134,7 @@ def _works_by_day(_index: int) -> Plan:
 
 
 def _is_forgotten(_index: int) -> Plan:
-    at_work = Act(busy=pulse(420, 11, 64), intensity=0.55, jobs=(_NOTEBOOK,))
+    at_work = Act(busy=pulse(420, 11, 64), work=NOTEBOOK, intensity=0.55, jobs=(_NOTEBOOK,))
     return _week({0: FREE, 9.25: at_work, 11.5: _hold(_NOTEBOOK), 4 * 24 + 17: FREE})
 
 

@@ -5,8 +5,10 @@ Moments are microseconds since the Unix epoch unless a name says otherwise.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 from agent.errors import SettingsError
+from agent.simulated.defects import SOUND, Defects
 from agent.simulated.models import MODELS, Model
 from agent.simulated.phases import (
     FIRST_REASON,
@@ -19,21 +21,27 @@ from agent.simulated.phases import (
     scatter,
 )
 from agent.simulated.playbook import SCENARIOS, Act, Job, Plan
-from agent.tick import Amount, Condition, Gpu, Process, Reading, reading_of
+from agent.simulated.portrait import Portrait, clock_hertz, memory_celsius
+from agent.simulated.work import PER_MILLE, Work
+from agent.tick import Condition, Gpu, Process, Reading, reading_of
 
 DRIVER_VERSION = "580.95.05"
 CUDA_VERSION = 13_000
 MAX_GPUS = 64
 
-MEMORY_BUSY_SHARE = 0.4
-"""Share of busy time in which device memory is read or written."""
+ARCHITECTURES = {4: "Pascal", 6: "Turing", 7: "Ampere", 9: "Hopper"}
+"""Names of the numbers by which NVML calls architectures."""
 
-HEAT_SLOWDOWN = 0.28
-"""Share of the busy clock that is lost while heat lowers it."""
+Direction = Literal["tx", "rx"]
+"""Which way bytes go over a link: sent or received by the GPU."""
 
 
 class Simulation:
-    """GPUs of one model that play a scenario. Use `parse_simulation` to make one from text."""
+    """GPUs of one model that play a scenario. Use `parse_simulation` to make one from text.
+
+    `defects_at` tells what is wrong with a GPU at a moment, `partitioned_at` whether MIG is on: nothing, and
+    never, unless they are replaced.
+    """
 
     def __init__(self, model_key: str, count: int, name: str) -> None:
         self.model: Model = MODELS[model_key]
@@ -48,6 +56,12 @@ class Simulation:
             for phase in timeline.phases:
                 self._people |= {one.pid: (one.user, one.command) for one in phase.processes}
         self._gpus = tuple(self._identify(index) for index in range(count))
+        self._portraits = tuple(
+            Portrait(self.model, gpu.uuid, timeline)
+            for gpu, timeline in zip(self._gpus, self._timelines, strict=True)
+        )
+        self.defects_at: Callable[[int, int], Defects] = lambda _index, _at_us: SOUND
+        self.partitioned_at: Callable[[int, int], bool] = lambda _index, _at_us: False
 
     def gpu(self, index: int) -> Gpu:
         """Return the identity of a GPU."""
@@ -86,6 +100,40 @@ class Simulation:
         place = FIRST_REASON + REASONS.index(reason)
         return (self.counters(index, end_us)[place] - self.counters(index, start_us)[place]) / SECOND_US
 
+    def work(self, index: int, at_us: int) -> Work:
+        """Return the exact sums of all work from the epoch of the counters to a moment."""
+        return self._timelines[index].work(at_us)
+
+    def sm_active_seconds(self, index: int, start_us: int, end_us: int) -> float:
+        """Return the mean time that a multiprocessor had a warp resident, exactly."""
+        return (self.work(index, end_us).sm - self.work(index, start_us).sm) / (PER_MILLE * SECOND_US)
+
+    def tensor_active_seconds(self, index: int, start_us: int, end_us: int) -> float:
+        """Return the mean time that a tensor pipe was active, exactly."""
+        return (self.work(index, end_us).tensor - self.work(index, start_us).tensor) / (PER_MILLE * SECOND_US)
+
+    def dram_active_seconds(self, index: int, start_us: int, end_us: int) -> float:
+        """Return how long the traffic of the device memory would take at its peak bandwidth, exactly."""
+        return (self.work(index, end_us).dram - self.work(index, start_us).dram) / (PER_MILLE * SECOND_US)
+
+    def nvlink_bytes(self, index: int, direction: Direction, start_us: int, end_us: int) -> int:
+        """Return what went over all NVLinks, exactly."""
+        place = Work._fields.index(f"nvlink_{direction}_bytes")
+        return self.work(index, end_us)[place] - self.work(index, start_us)[place]
+
+    def pcie_bytes(self, index: int, direction: Direction, start_us: int, end_us: int) -> int:
+        """Return what went over PCIe, exactly."""
+        place = Work._fields.index(f"pcie_{direction}_bytes")
+        return self.work(index, end_us)[place] - self.work(index, start_us)[place]
+
+    def defects(self, index: int, at_us: int) -> Defects:
+        """Return what is wrong with a GPU at a moment."""
+        return self.defects_at(index, at_us)
+
+    def phase(self, index: int, at_us: int) -> Phase:
+        """Return what a GPU does at a moment."""
+        return self._timelines[index].phase(at_us)
+
     def busy_at(self, index: int, at_us: int) -> bool:
         """Tell whether a kernel is resident at a moment."""
         timeline = self._timelines[index]
@@ -109,12 +157,12 @@ class Simulation:
 
     def memory_temperature_celsius(self, index: int, at_us: int) -> float:
         """Return the temperature of the device memory."""
-        return self._memory_celsius(self._timelines[index].celsius(at_us))
+        return memory_celsius(self.model, self._timelines[index].celsius(at_us))
 
     def clock_hertz(self, index: int, at_us: int) -> float:
         """Return the clock of the streaming multiprocessors at a moment."""
         hot = "sw_thermal" in self.throttles_at(index, at_us)
-        return self._clock_hertz(self._timelines[index].phase(at_us), float(hot))
+        return clock_hertz(self.model, self.phase(index, at_us), float(hot))
 
     def lost(self, index: int, at_us: int) -> bool:
         """Tell whether the GPU has fallen off the bus."""
@@ -131,63 +179,13 @@ class Simulation:
         phases = timeline.between(start_us, end_us)
         if phases[0].lost or phases[-1].lost:
             return reading_of(self.uuid(index), start_ms, end_ms, {}, condition=Condition.LOST)
-        return self._reading(index, start_ms, end_ms, phases)
-
-    def _reading(self, index: int, start_ms: int, end_ms: int, phases: list[Phase]) -> Reading:
-        model, told, timeline = self.model, self._told, self._timelines[index]
-        start_us, end_us = start_ms * 1_000, end_ms * 1_000
-        interval_us = end_us - start_us
-        first, last = timeline.counters(start_us), timeline.counters(end_us)
-        busy_ratio = (last.busy_us - first.busy_us) / interval_us
-        hot_ratio = (last.sw_thermal_us - first.sw_thermal_us) / interval_us
-        heats = [timeline.celsius(at_us) for at_us in (start_us, (start_us + end_us) // 2, end_us)]
-        heat, heat_max = sum(heats) / len(heats), max(heats)
-        return Reading(
-            uuid=self.uuid(index),
-            start_ms=start_ms,
-            end_ms=end_ms,
-            processes=phases[-1].listed,
-            busy_ratio=busy_ratio,
-            memory_busy_ratio=busy_ratio * MEMORY_BUSY_SHARE,
-            sm_active_ratio=None,
-            encoder_ratio=0.0,
-            decoder_ratio=0.0,
-            jpeg_ratio=told("samples:8", 0.0),
-            ofa_ratio=told("samples:9", 0.0),
-            memory_used_bytes=(last.memory_byte_us - first.memory_byte_us) / interval_us,
-            memory_used_max_bytes=max(phase.memory_bytes for phase in phases),
-            memory_reserved_bytes=model.memory_reserved_bytes,
-            memory_total_bytes=model.memory_total_bytes,
-            power_watts=(last.energy_nj - first.energy_nj) / interval_us / 1e3,
-            power_limit_watts=model.limit_watts,
-            energy_joules_total=told("energy", last.energy_nj / 1e9),
-            temperature_celsius=heat,
-            temperature_max_celsius=heat_max,
-            temperature_slowdown_celsius=model.slowdown_celsius,
-            temperature_shutdown_celsius=model.shutdown_celsius,
-            memory_temperature_celsius=told("field:82", self._memory_celsius(heat)),
-            memory_temperature_max_celsius=told("field:82", self._memory_celsius(heat_max)),
-            sm_clock_hertz=self._clock_hertz(phases[-1], hot_ratio),
-            sm_clock_max_hertz=model.sm_clock_max_mhz * 1e6,
-            memory_clock_hertz=model.memory_clock_mhz * 1e6,
-            throttle_power_cap_seconds_total=told("field:74", last.power_cap_us / SECOND_US),
-            throttle_sync_boost_seconds_total=told("field:76", last.sync_boost_us / SECOND_US),
-            throttle_sw_thermal_seconds_total=told("field:75", last.sw_thermal_us / SECOND_US),
-            throttle_hw_thermal_seconds_total=told("field:270", last.hw_thermal_us / SECOND_US),
-            throttle_power_brake_seconds_total=told("field:271", last.power_brake_us / SECOND_US),
-            throttle_reliability_seconds_total=told("field:79", last.reliability_us / SECOND_US),
+        return self._portraits[index].reading(
+            start_ms,
+            end_ms,
+            phases,
+            self.defects(index, end_us),
+            partitioned=self.partitioned_at(index, end_us),
         )
-
-    def _told(self, word: str, value: float) -> Amount:
-        return None if word in self.model.refused else value
-
-    def _clock_hertz(self, phase: Phase, hot_ratio: float) -> float:
-        if not phase.busy.on_us:
-            return self.model.sm_clock_idle_mhz * 1e6
-        return self.model.sm_clock_busy_mhz * 1e6 * (1 - HEAT_SLOWDOWN * hot_ratio)
-
-    def _memory_celsius(self, core_celsius: float) -> float:
-        return core_celsius + 2 + 0.2 * (core_celsius - self.model.idle_celsius)
 
     def _identify(self, index: int) -> Gpu:
         high, low = scatter(self._key, index, 1), scatter(self._key, index, 2)
@@ -201,9 +199,13 @@ class Simulation:
             serial="" if "serial" in refused else f"165{scatter(self._key, index, 3) % 10**10:010d}",
             board_part=self.model.board_part,
             vbios=self.model.vbios,
+            inforom=self.model.inforom,
+            architecture=ARCHITECTURES[self.model.architecture],
             driver=DRIVER_VERSION,
             cuda=f"{CUDA_VERSION // 1000}.{CUDA_VERSION % 1000 // 10}",
             pci_bus=f"00000000:{4 + 3 * index:02X}:00.0",
+            minor=str(index),
+            module="" if "module" in refused else str(index + 1),
         )
 
 
@@ -232,12 +234,14 @@ def _timeline(model: Model, plan: Plan, index: int) -> Timeline:
             return Phase(start_us=start_us, celsius=model.idle_celsius, lost=True)
         offset_us = scatter(index, number)
         processes = _processes(model, act.jobs, pids.__getitem__)
+        work = act.work if model.links else act.work.without_links()
         busy = act.busy.shifted(offset_us)
         load = act.intensity * busy.on_us / busy.period_us
         warmth = model.idle_celsius + warmer + load * (model.full_celsius - model.idle_celsius)
         return Phase(
             start_us=start_us,
             busy=busy,
+            work=work,
             throttles=tuple((reason, lowered.shifted(offset_us)) for reason, lowered in act.throttles),
             idle_milliwatts=model.idle_watts * 1_000,
             active_milliwatts=round((model.peak_watts - model.idle_watts) * 1_000 * act.intensity),

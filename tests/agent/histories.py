@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 from agent.accounts import Key
 from agent.books import Books
 from agent.journal import Journal, JournalSettings
+from agent.quantities import Amount
 from agent.states import StateSettings
 from agent.tally import HOUR_MS
-from agent.tick import Amount, Condition, Gpu, Hold, Holder, Reading, Tick, Workload, reading_of
+from agent.tick import Condition, Gpu, Hold, Holder, Reading, Tick, Workload, reading_of
 
 MIDNIGHT = 1_767_657_600_000
 """Tuesday 6 January 2026, 00:00 UTC."""

@@ -8,15 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from agent.simulated.scenario import Simulation
 from agent.simulator import uninstall
 from agent.states import StateSettings
+from tests.agent.driven import START_MS, Rig
 from tests.agent.histories import books_at, check_hours, check_sums, rows, single
-from tests.agent.test_sampler import START_MS, Rig
 
 HOUR_MS = 3_600_000
 ALLOWED = 0.001
@@ -50,6 +50,11 @@ class Hour:
         """Give the first and the last value of a column of the readings."""
         values = rows(self.path, f"SELECT {column} FROM reading ORDER BY end_ms")  # noqa: S608
         return values[0][0], values[-1][0]
+
+    def mean_seconds(self, column: str) -> float:
+        """Add up a share of the readings over their time."""
+        query = f"SELECT sum({column} * (end_ms - start_ms)) / 1000 FROM reading"  # noqa: S608
+        return float(rows(self.path, query)[0][0])
 
 
 def live_through(text: str, folder: Path) -> Hour:
@@ -158,3 +163,40 @@ def test_an_older_driver_tells_thermal_time_as_one_reason() -> None:
     assert truth > 100
     assert grown == pytest.approx(truth, rel=ALLOWED)
     assert last.throttle_hw_thermal_seconds_total is None
+
+
+GPM_ALLOWED = 1e-6
+"""Samples chain, so nothing is missed; what is allowed is the time between interval and sample."""
+
+
+@pytest.mark.parametrize("scenario", ["bursty", "training"])
+@pytest.mark.parametrize("unit", ["sm", "tensor", "dram"])
+def test_activity_of_units_is_the_truth(unit: str, scenario: str, hour_of: HourOf) -> None:
+    """How long the multiprocessors, the tensor pipes and the memory worked is exact over an hour."""
+    hour = hour_of(f"h200x1:{scenario}")
+    truth = getattr(hour.simulation, f"{unit}_active_seconds")(0, hour.start_ms * 1000, hour.end_ms * 1000)
+    assert truth > 100
+    assert hour.mean_seconds(f"{unit}_active_ratio") == pytest.approx(truth, rel=GPM_ALLOWED)
+
+
+@pytest.mark.parametrize("scenario", ["bursty", "training"])
+@pytest.mark.parametrize("direction", ["tx", "rx"])
+def test_traffic_is_the_truth(direction: Literal["tx", "rx"], scenario: str, hour_of: HourOf) -> None:
+    """Bytes over PCIe, which the probe adds up, and over NVLink, which the driver counts."""
+    hour = hour_of(f"h200x1:{scenario}")
+    first_ms, _ = hour.ends("end_ms")
+    for link, allowed in (("pcie", GPM_ALLOWED), ("nvlink", ALLOWED)):
+        first, last = hour.ends(f"{link}_{direction}_bytes_total")
+        of_link = getattr(hour.simulation, f"{link}_bytes")
+        truth = of_link(0, direction, first_ms * 1000, hour.end_ms * 1000)
+        assert truth > 1e9
+        assert last - first == pytest.approx(truth, rel=allowed)
+
+
+def test_all_that_went_over_pcie_is_told() -> None:
+    """The total begins at 0 with the probe, and the first interval counts."""
+    rig = Rig("h200x1:training")
+    last = rig.run(60)[-1].readings[0]
+    truth = rig.simulation.pcie_bytes(0, "rx", START_MS * 1000, last.end_ms * 1000)
+    assert last.pcie_rx_bytes_total == pytest.approx(truth, rel=GPM_ALLOWED)
+    uninstall()

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -11,8 +11,21 @@ from hypothesis import strategies as st
 
 from agent.errors import FrameError
 from agent.frames import LENGTH_BYTES, MAX_BYTES, Absent, Alive, decode, encode
+from agent.pieces import PARTS, SLICE_QUANTITIES
+from agent.quantities import QUANTITIES
 from agent.simulated.scenario import parse_simulation
-from agent.tick import QUANTITIES, Condition, Gpu, Process, Refusal, Tick, reading_of
+from agent.tick import (
+    Condition,
+    Gpu,
+    Part,
+    Process,
+    Reading,
+    Refusal,
+    Tick,
+    Xid,
+    reading_of,
+    slice_of,
+)
 
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOON_MS = 1_767_700_800_000
@@ -20,18 +33,53 @@ NOON_MS = 1_767_700_800_000
 _counts = st.integers(0, 2**53)
 _amounts = st.none() | st.floats(-1e15, 1e15)
 _times = st.tuples(st.integers(0, 2**53), st.integers(1, 2**40)).map(lambda pair: (pair[0], sum(pair)))
-_processes = st.builds(Process, pid=_counts, memory_used_bytes=st.none() | _counts)
+_processes = st.builds(
+    Process,
+    pid=_counts,
+    kind=st.sampled_from(["compute", "graphics", "mps"]),
+    memory_used_bytes=st.none() | _counts,
+    sm_ratio=st.none() | st.floats(0, 1),
+    slice=st.text(max_size=9),
+)
+_parts = st.sampled_from(sorted(PARTS)).flatmap(
+    lambda name: st.builds(
+        Part,
+        quantity=st.just(name),
+        labels=st.tuples(*(st.text(max_size=5) for _ in PARTS[name].labels)),
+        value=st.floats(-1e15, 1e15),
+    )
+)
+_slices = st.builds(
+    slice_of,
+    uuid=st.text(max_size=9),
+    profile=st.text(max_size=9),
+    weight_ratio=st.floats(0, 1),
+    values=st.dictionaries(st.sampled_from(sorted(SLICE_QUANTITIES)), _amounts),
+)
+_xids = st.builds(
+    Xid,
+    at_ms=_counts,
+    uuid=st.text(max_size=9),
+    number=_counts,
+    source=st.sampled_from(["nvml", "kernel"]),
+    text=st.text(),
+    pci_bus=st.text(max_size=9),
+)
 _readings = st.builds(
-    lambda uuid, times, values, condition, processes: reading_of(
-        uuid, times[0], times[1], values, condition=condition, processes=processes
-    ),
+    lambda uuid, times, values, **rest: reading_of(uuid, times[0], times[1], values, **rest),
     uuid=st.text(max_size=50),
     times=_times,
     values=st.dictionaries(st.sampled_from(sorted(QUANTITIES)), _amounts),
     condition=st.sampled_from(Condition),
     processes=st.none() | st.lists(_processes, max_size=3).map(tuple),
+    parts=st.none() | st.lists(_parts, max_size=3).map(tuple),
+    slices=st.none() | st.lists(_slices, max_size=3).map(tuple),
 )
-_gpus = st.builds(Gpu, uuid=st.text(), index=_counts, model=st.text(), serial=st.text(), pci_bus=st.text())
+_gpus = st.builds(
+    Gpu,
+    index=_counts,
+    **{field.name: st.text(max_size=9) for field in fields(Gpu) if field.name != "index"},
+)
 _seconds = st.floats(0, 1e9)
 _ticks = st.builds(
     lambda times, **rest: Tick(start_ms=times[0], end_ms=times[1], **rest),
@@ -40,6 +88,8 @@ _ticks = st.builds(
     readings=st.lists(_readings, max_size=4).map(tuple),
     gpus=st.none() | st.lists(_gpus, max_size=4).map(tuple),
     refusals=st.lists(st.builds(Refusal, st.text(), st.text(), st.text(), _counts), max_size=3).map(tuple),
+    xids=st.lists(_xids, max_size=3).map(tuple),
+    since_ms=_counts,
     driver_calls=_counts,
     driver_seconds=_seconds,
     late_seconds=_seconds,
@@ -51,7 +101,7 @@ _leaves = (
     | st.integers(-(10**400), 10**400)
     | st.floats()
     | st.text(max_size=5)
-    | st.sampled_from(["tick", "alive", "absent", "ok", "busy_ratio"])
+    | st.sampled_from(["tick", "alive", "absent", "ok", "busy_ratio", "nvml", "fan_speed_ratio"])
 )
 _json = st.recursive(
     _leaves,
@@ -70,12 +120,35 @@ def tick_of(gpus: int = 2) -> Tick:
         node="hall2-n017",
         start_ms=NOON_MS,
         end_ms=NOON_MS + 10_000,
-        readings=tuple(simulation.reading(index, NOON_MS, NOON_MS + 10_000) for index in range(gpus)),
+        readings=tuple(_told(simulation.reading(index, NOON_MS, NOON_MS + 10_000)) for index in range(gpus)),
         gpus=tuple(simulation.gpu(index) for index in range(gpus)),
         refusals=(Refusal(simulation.uuid(0), "field_82", "unsupported", 1),),
+        xids=(Xid(NOON_MS + 17, simulation.uuid(0), 79), Xid(NOON_MS, "", 48, "kernel", "DBE", "0000:19:00")),
+        since_ms=NOON_MS - 4_000,
         driver_calls=131,
         driver_seconds=0.0173,
         late_seconds=0.004,
+    )
+
+
+def _told(reading: Reading) -> Reading:
+    """Give a reading with everything that one may have, its amounts as the floats that a watch makes."""
+    values = {name: getattr(reading, name) for name in QUANTITIES}
+    return reading_of(
+        reading.uuid,
+        reading.start_ms,
+        reading.end_ms,
+        {name: None if value is None else float(value) for name, value in values.items()},
+        processes=reading.processes,
+        parts=(
+            Part("fan_speed_ratio", ("0",), 0.41),
+            Part("nvlink_link_errors_total", ("17", "replay"), 3.0),
+            Part("ecc_location_errors_total", ("corrected", "aggregate", "dram"), 12.0),
+        ),
+        slices=(
+            slice_of("MIG-0a9f", "3g.71gb", 3 / 7, {"sm_active_ratio": 0.6, "memory_used_bytes": 2.0**35}),
+            slice_of("MIG-0aa0", "1g.18gb", 1 / 7, {}),
+        ),
     )
 
 
@@ -215,6 +288,12 @@ _NUMBERS = [
     ("readings", 0, "values", "power_watts"),
     ("readings", 0, "processes", 0, "pid"),
     ("readings", 0, "processes", 0, "memory_used_bytes"),
+    ("readings", 0, "parts", 0, 2),
+    ("readings", 0, "slices", 0, "weight_ratio"),
+    ("readings", 0, "slices", 0, "values", "sm_active_ratio"),
+    ("since_ms",),
+    ("xids", 0, "at_ms"),
+    ("xids", 0, "number"),
 ]
 
 
@@ -240,7 +319,7 @@ def test_what_is_no_number_is_not_taken_for_one(value: object) -> None:
 
 def test_a_number_that_overflows_is_not_taken() -> None:
     """1e999 is valid JSON, and no number."""
-    data = json.dumps(body_of(tick_of(1))).replace('"power_limit_watts": 700', '"power_limit_watts": 1e999')
+    data = json.dumps(body_of(tick_of(1))).replace('"power_limit_watts": 700.0', '"power_limit_watts": 1e999')
     assert "1e999" in data
     with pytest.raises(FrameError):
         decode(data.encode())
@@ -248,7 +327,16 @@ def test_a_number_that_overflows_is_not_taken() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [("end_ms",), ("driver_calls",), ("refusals", 0, 3), ("readings", 0, "end_ms"), ("gpus", 0, "index")],
+    [
+        *[
+            ("end_ms",),
+            ("driver_calls",),
+            ("refusals", 0, 3),
+            ("readings", 0, "end_ms"),
+            ("gpus", 0, "index"),
+        ],
+        *[("since_ms",), ("xids", 0, "at_ms"), ("xids", 0, "number")],
+    ],
     ids=str,
 )
 def test_a_number_that_no_journal_can_hold_is_not_taken(path: tuple[Any, ...]) -> None:
@@ -257,7 +345,14 @@ def test_a_number_that_no_journal_can_hold_is_not_taken(path: tuple[Any, ...]) -
         decode(altered(body_of(tick_of(1)), path, 2**63))
 
 
-@pytest.mark.parametrize("path", [("node",), ("readings", 0, "uuid"), ("gpus", 0, "model")], ids=str)
+@pytest.mark.parametrize(
+    "path",
+    [
+        *[("node",), ("readings", 0, "uuid"), ("gpus", 0, "model"), ("xids", 0, "text")],
+        *[("readings", 0, "parts", 0, 1, 0), ("readings", 0, "slices", 0, "uuid"), ("refusals", 0, 1)],
+    ],
+    ids=str,
+)
 def test_text_that_no_file_can_hold_is_not_taken(path: tuple[Any, ...]) -> None:
     """Half of a surrogate pair is valid JSON, but no text that a journal can hold."""
     with pytest.raises(FrameError):
@@ -271,6 +366,28 @@ def test_an_interval_must_go_forward(start_ms: int, end_ms: int) -> None:
     body["start_ms"], body["end_ms"] = start_ms, end_ms
     with pytest.raises(FrameError, match="an interval from"):
         decode(json.dumps(body).encode())
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("readings", 0, "parts", 0, 0), "fan_speed"),
+        (("readings", 0, "parts", 0, 1), []),
+        (("readings", 0, "parts", 0, 1), ["0", "1"]),
+        (("readings", 0, "parts", 0, 1), "0"),
+        (("readings", 0, "parts", 0), ["fan_speed_ratio", ["0"]]),
+        (("readings", 0, "slices", 0, "values"), {"power_watts": 3.0}),
+        (("readings", 0, "values"), {"fan_speed_ratio": 0.5}),
+        (("readings", 0, "processes", 0, "kind"), "idle"),
+        (("readings", 0, "condition"), "well"),
+        (("xids", 0, "source"), "rumour"),
+        (("gpus", 0, "colour"), "green"),
+    ],
+)
+def test_what_no_list_knows_is_no_frame(path: tuple[Any, ...], value: object) -> None:
+    """A part with other labels than its quantity has, or a name that nothing lists, raises FrameError."""
+    with pytest.raises(FrameError):
+        decode(altered(body_of(tick_of(1)), path, value))
 
 
 @pytest.mark.parametrize("kind", ["tock", None, 5, ["tick"]])

@@ -11,9 +11,11 @@ from agent.books import Books
 from agent.errors import JournalBroken, JournalError, SettingsError
 from agent.journal import Journal, JournalSettings
 from agent.journal_file import connect
+from agent.pieces import SLICE_QUANTITIES
+from agent.quantities import QUANTITIES
 from agent.schema import MIGRATIONS
 from agent.tally import DAY_MS, HOUR_MS
-from agent.tick import QUANTITIES, Event, Hold, Reading, Tick
+from agent.tick import Event, Hold, Reading, Tick
 from tests.agent.histories import (
     INTERVAL_MS,
     MIDNIGHT,
@@ -241,7 +243,10 @@ def test_overwritten_pages_do_not_stop_the_agent(path: Path, seed: int) -> None:
     assert single(path, TICKS) in (1, MUCH + 1)
 
 
-@pytest.mark.parametrize("table", ["account", "timeline", "gpu", "node", "owner", "meta", "place"])
+@pytest.mark.parametrize(
+    "table",
+    ["account", "counter", "finding", "gpu", "meta", "node", "owner", "place", "timeline", "xid"],
+)
 def test_a_damaged_table_of_the_memory_is_noticed_on_opening(path: Path, table: str) -> None:
     """What a restart must remember is read whole on opening: damage is found before it is built on."""
     end_ms = fill(path)
@@ -552,19 +557,25 @@ def test_the_tables_are_these(path: Path) -> None:
     assert found == {
         "account": ["gpu_id", "node_id", "state", "owner_id", *amounts, "born_ms", "grown_ms"],
         "account_hour": ["hour_ms", "gpu_id", "node_id", "state", "owner_id", *amounts],
+        "counter": ["gpu_id", "name", "base", "raw", "epoch"],
         "event": ["id", "node_id", "gpu_id", "at_ms", "kind", "text"],
         "finding": [
             *("id", "node_id", "gpu_id", "rule", "severity"),
             *("opened_ms", "closed_ms", "summary", "action"),
         ],
-        "gpu": ["id", "uuid", "model", "serial", "board_part", "vbios", "driver", "cuda"],
+        "gpu": [
+            *("id", "uuid", "model", "serial", "board_part", "vbios", "inforom", "architecture"),
+            *("driver", "cuda", "minor", "module", "chassis", "slot", "tray"),
+        ],
         "holder": ["id", "kind", "name", "owner", "user", "workload"],
         "meta": ["key", "value"],
         "node": ["id", "name"],
         "owner": ["id", "name"],
+        "part": ["gpu_id", "quantity", "labels", "at_ms", "value"],
         "place": ["gpu_id", "node_id", "position", "pci_bus", "from_ms", "to_ms"],
         "posting": ["tick_id", "gpu_id", "state", "holder_id", "start_ms", *amounts],
         "reading": ["tick_id", "gpu_id", "start_ms", "end_ms", "condition", *QUANTITIES],
+        "slice_reading": ["tick_id", "gpu_id", "uuid", "profile", "weight_ratio", *SLICE_QUANTITIES],
         "spell": [
             *("gpu_id", "holder_id", "start_ms", "end_ms"),
             *("seen_ms", "beyond_ms", "unknown_ms", "ended"),
@@ -574,6 +585,7 @@ def test_the_tables_are_these(path: Path) -> None:
             *("gpu_id", "node_id", "until_ms", "seen_ms"),
             *("energy_joules", "energy_at_ms", "boot_id"),
         ],
+        "xid": ["uuid", "number", "boot_id", "count", "first_ms", "last_ms"],
     }
     assert single(path, "PRAGMA user_version") == len(MIGRATIONS)
 

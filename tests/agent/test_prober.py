@@ -5,65 +5,67 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
 from subprocess import PIPE, Popen
 
-import psutil
 import pytest
 
 from agent import prober as parent_side
 from agent.cadence import SamplerSettings
+from agent.cell import Cell
+from agent.child import command
 from agent.frames import MAX_BYTES, Absent, Alive, Frame, encode
-from agent.prober import BACK_OFF_SECONDS, Ended, Prober
+from agent.mission import Mission
+from agent.prober import BACK_OFF_SECONDS, Ended, Hung, Prober
+from agent.simulated.faults import resolve
 from agent.tick import Condition, Tick
+from tests.agent.children import LENIENT_SECONDS, Kept, lives, stand_in
+from tests.command.waiting import until
 
 ROOT = Path(__file__).parents[2]
 QUICK = SamplerSettings(interval_seconds=1, poll_seconds=0.1)
-SLOW_MACHINE_SECONDS = 60.0
-"""Longer than anything here takes anywhere; only a failure waits so long."""
+SLOW_MACHINE_SECONDS = LENIENT_SECONDS
 
 Start = Callable[..., Prober]
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
+def kept() -> Iterator[Kept]:
+    """Know every child that is started; those that may be left behind are ended by the test."""
+    kept = Kept()
+    yield kept
+    kept.end()
+
+
+@pytest.fixture
+def start(kept: Kept) -> Iterator[Start]:
     """Make probers, and see to it that none of them leaves a process behind."""
     made: list[Prober] = []
-    pids: set[int] = set()
-
-    class Noting(Prober):
-        def _start(self) -> Ended | None:
-            failed = super()._start()
-            pids.update({self.pid} if self.pid else ())
-            return failed
 
     def make(code: str = "", *, simulation: str = "t4x2:training", wake: int | None = None) -> Prober:
-        prober = Noting(QUICK, "hall2-n017", simulation, wake)
-        if code:
-            prober._arguments = stand_in(code)
+        prober = Prober(QUICK, "hall2-n017", simulation, wake)
+        prober._command = kept.noting(stand_in(code) if code else prober._command)
         made.append(prober)
         return prober
 
     yield make
     for prober in made:
         prober.close()
-    assert [pid for pid in pids if psutil.pid_exists(pid)] == []
-
-
-def stand_in(code: str) -> list[str]:
-    """Give the command of a child that is no probe; `say` writes bytes to the parent."""
-    says = "import os, select, signal, sys\nsay = lambda data: os.write(1, data)\n"
-    return [sys.executable, "-c", says + code]
 
 
 SILENT = "select.select([0], [], [], 20)"
 """Say nothing until the parent closes its end; a parent that waits for ever finds the end after all."""
 ALIVE = f"say({encode(Alive())!r})"
+DEAF = "signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())"
+"""Take no signal but SIGKILL, as in a driver call that does not come back."""
+NAP = "select.select([], [], [], 0.1)[0]"
+FOR_EVER = "[select.select([], [], [], 20) for _ in iter(int, 1)]"
 
 
-def wait_for(prober: Prober, kind: type[Tick | Ended | Alive | Absent]) -> Frame | Ended:
+def wait_for(prober: Prober, kind: type[Tick | Ended | Hung | Alive | Absent]) -> Frame | Ended | Hung:
     """Give the first frame of a kind; fail after a very long time."""
     until = time.monotonic() + SLOW_MACHINE_SECONDS
     while (left := until - time.monotonic()) > 0:
@@ -84,25 +86,28 @@ def ended(prober: Prober) -> Ended:
 
 
 def test_the_first_tick_arrives(start: Start) -> None:
-    """A new prober starts a probe, and its tick tells all GPUs."""
-    tick = wait_for(start(), Tick)
+    """A new prober starts a probe, its first tick tells all GPUs soon, and the next ends with an interval."""
+    prober = start()
+    tick, second = wait_for(prober, Tick), wait_for(prober, Tick)
     assert isinstance(tick, Tick)
+    assert isinstance(second, Tick)
     assert tick.node == "hall2-n017"
     assert [reading.condition for reading in tick.readings] == [Condition.OK] * 2
-    assert tick.end_ms % 1_000 == 0
+    assert tick.end_ms % 100 == 0
+    assert (second.start_ms, second.end_ms % 1_000) == (tick.end_ms, 0)
 
 
 def test_a_killed_probe_is_replaced(start: Start) -> None:
     """SIGKILL ends it with a reason, and after the back-off another one sends ticks."""
     prober = start()
-    wait_for(prober, Alive)
+    wait_for(prober, Tick)
     first = prober.pid
     assert first is not None
     os.kill(first, signal.SIGKILL)
     end = ended(prober)
     assert end == Ended("it ended with exit code -9", BACK_OFF_SECONDS[0])
     assert prober.pid is None
-    assert not psutil.pid_exists(first)
+    assert not lives(first)
     wait_for(prober, Tick)
     assert prober.pid not in (None, first)
 
@@ -190,24 +195,52 @@ def test_a_child_that_falls_silent_is_ended(start: Start, monkeypatch: pytest.Mo
     assert "no sign of life" in ended(prober).reason
 
 
-def test_a_child_that_will_not_end_is_killed(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that ignores the end of its input and SIGTERM is killed, and reaped."""
-    monkeypatch.setattr(parent_side, "PATIENCE_SECONDS", 0.2)
-    code = f"signal.signal(signal.SIGTERM, signal.SIG_IGN); {ALIVE}; [signal.pause() for _ in iter(int, 1)]"
-    prober = start(code)
+def test_a_child_that_polls_is_not_silent(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between ticks a probe says nothing: what it notes in the cell at each poll is its sign of life."""
+    monkeypatch.setattr(parent_side, "SILENCE_SECONDS", 0.3)
+    prober = start(
+        f"{ALIVE}; [(beat(), {NAP}) for _ in range(20)]; say({encode(Absent('so long'))!r}); {SILENT}"
+    )
+    wait_for(prober, Alive)
+    assert prober.next(SLOW_MACHINE_SECONDS) == Absent("so long")
+
+
+def test_a_child_that_will_not_end_is_left_alone(
+    start: Start, kept: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that heeds neither the end of its input nor SIGTERM is not killed: that has frozen GPUs."""
+    monkeypatch.setattr(parent_side, "FAREWELL_SECONDS", 0.1)
+    prober = start(f"{DEAF}; {ALIVE}; {FOR_EVER}")
     wait_for(prober, Alive)
     child = prober.pid
     assert child is not None
+    prober.rest()
+    assert (prober.pid, prober.stuck) == (None, 1)
+    began = time.monotonic()
     prober.close()
-    assert prober.pid is None
-    with pytest.raises(psutil.NoSuchProcess):
-        psutil.Process(child).wait(SLOW_MACHINE_SECONDS)
+    assert time.monotonic() - began < SLOW_MACHINE_SECONDS / 4
+    assert lives(child)
+    kept.may_live(child)
+
+
+def test_a_stuck_child_that_ends_after_all_is_counted_no_more(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the driver lets go of a probe, it ends, is reaped, and counts no more."""
+    monkeypatch.setattr(parent_side, "FAREWELL_SECONDS", 0.0)
+    prober = start(f"{DEAF}; {ALIVE}; sys.stdin.read(); signal.sigtimedwait([], 0.5)")
+    wait_for(prober, Alive)
+    child = prober.pid
+    assert child is not None
+    prober.rest()
+    until(lambda: prober.stuck == 0, "the end of the child")
+    assert not lives(child)
 
 
 def test_a_command_that_cannot_be_started_is_an_end(start: Start) -> None:
     """When the host has no process to give, the parent lives on and tries again later."""
     prober = start()
-    prober._arguments = ["/nonexistent/python3"]
+    prober._command = lambda _: ["/nonexistent/python3"]
     assert ended(prober).retry_seconds == BACK_OFF_SECONDS[0]
 
 
@@ -217,8 +250,7 @@ def test_frames_that_wait_in_the_pipe_are_signs_of_life(start: Start) -> None:
     prober.next(0.0)
     child = prober._child
     assert child is not None
-    assert child.stdout is not None
-    assert select.select([child.stdout], [], [], SLOW_MACHINE_SECONDS)[0]
+    assert select.select([child.out], [], [], SLOW_MACHINE_SECONDS)[0]
     prober._deadline = time.monotonic() - 1
     assert prober.next(SLOW_MACHINE_SECONDS) == Alive()
 
@@ -231,7 +263,7 @@ def test_back_off_grows_and_ends_with_a_good_frame(start: Start, monkeypatch: py
     monkeypatch.setattr(parent_side, "BACK_OFF_SECONDS", (0.01, 0.02, 0.03))
     prober = start("sys.exit(1)")
     assert [ended(prober).retry_seconds for _ in range(4)] == [0.01, 0.02, 0.03, 0.03]
-    prober._arguments = stand_in(ALIVE)
+    prober._command = stand_in(ALIVE)
     assert ended(prober).retry_seconds == 0.01
 
 
@@ -284,12 +316,12 @@ def test_wake_ends_waiting_at_once(start: Start, code: str, monkeypatch: pytest.
 def test_closing_ends_the_probe_and_closing_twice_is_harmless(start: Start) -> None:
     """After close there is no process and no zombie."""
     prober = start()
-    wait_for(prober, Alive)
+    wait_for(prober, Tick)
     pid = prober.pid
     assert pid is not None
     prober.close()
     prober.close()
-    assert not psutil.pid_exists(pid)
+    assert not lives(pid)
 
 
 def test_the_interval_in_progress_is_given_at_the_end(start: Start) -> None:
@@ -297,7 +329,6 @@ def test_the_interval_in_progress_is_given_at_the_end(start: Start) -> None:
     prober = start()
     tick = wait_for(prober, Tick)
     assert isinstance(tick, Tick)
-    wait_for(prober, Alive)
     last = prober.finish()
     assert last != []
     assert last[0].start_ms >= tick.end_ms
@@ -311,7 +342,7 @@ def test_finishing_waits_for_a_wake_no_longer_than_for_the_probe(start: Start) -
     reader, writer = os.pipe()
     try:
         prober = start(wake=reader)
-        wait_for(prober, Alive)
+        wait_for(prober, Tick)
         os.write(writer, b".")
         assert prober.finish() != []
     finally:
@@ -332,8 +363,7 @@ def test_a_probe_that_says_nothing_at_the_end_is_not_waited_for(
 
 def test_a_probe_ends_when_its_input_closes() -> None:
     """End of file on standard input is the end of the probe, with exit code 0."""
-    command = [sys.executable, "-m", "agent.probe", "hall2-n017", "1", "0.1", "t4x1:held"]
-    with Popen(command, stdin=PIPE, stdout=PIPE, cwd=ROOT) as probe:
+    with probe_alone() as probe:
         assert probe.stdin is not None
         assert probe.stdout is not None
         assert len(probe.stdout.read(8)) == 8
@@ -344,11 +374,19 @@ def test_a_probe_ends_when_its_input_closes() -> None:
 
 def test_a_probe_ends_when_its_output_closes() -> None:
     """A parent that closes its end of the pipe, but not the input, is gone as well."""
-    command = [sys.executable, "-m", "agent.probe", "hall2-n017", "1", "0.1", "t4x1:held"]
-    with Popen(command, stdin=PIPE, stdout=PIPE, cwd=ROOT) as probe:
+    with probe_alone() as probe:
         assert probe.stdout is not None
         probe.stdout.close()
         assert probe.wait(SLOW_MACHINE_SECONDS) == 0
+
+
+@contextmanager
+def probe_alone(simulation: str = "t4x1:held") -> Iterator[Popen[bytes]]:
+    """Start a probe as its parent does, with pipes to this test."""
+    with closing(Cell()) as cell:
+        mission = Mission(node="hall2-n017", settings=QUICK, cell=cell.descriptor, simulation=simulation)
+        with Popen(command(mission), stdin=PIPE, stdout=PIPE, cwd=ROOT, pass_fds=(cell.descriptor,)) as probe:
+            yield probe
 
 
 PARENT = """
@@ -374,3 +412,247 @@ def test_a_prober_that_never_started_closes() -> None:
     """Nothing to end is no error."""
     with closing(Prober(QUICK, "hall2-n017")) as prober:
         assert prober.pid is None
+
+
+# GPUs that hang
+
+
+HUNG_CHILD = f"{DEAF}; {ALIVE}; enter(1); {FOR_EVER}"
+"""Goes into a call on the GPU at index 1, and never comes back."""
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Let what takes seconds or minutes take moments."""
+    for name, seconds in {"HUNG_SECONDS": 0.3, "SURE_SECONDS": 0.1, "FAREWELL_SECONDS": 0.1}.items():
+        monkeypatch.setattr(parent_side, name, seconds)
+    return monkeypatch
+
+
+@pytest.fixture
+def brisk(impatient: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    """Be less impatient: a real probe on a busy machine may be slow."""
+    impatient.setattr(parent_side, "HUNG_SECONDS", 1.2)
+    impatient.setattr(parent_side, "SURE_SECONDS", 0.3)
+    return impatient
+
+
+def hung(prober: Prober) -> Hung:
+    """Give the news that a GPU hangs."""
+    found = wait_for(prober, Hung)
+    assert isinstance(found, Hung)
+    return found
+
+
+def played(faults: str) -> str:
+    """Write a simulation of two GPUs with faults; times after + are from now."""
+    return resolve(f"t4x2:training{faults}", time.time_ns() / 1e9)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_call_that_does_not_come_back_names_its_gpu(start: Start, kept: Kept) -> None:
+    """The parent tells GPU and function, leaves that probe alone, and the next one shuns the GPU."""
+    prober = start(HUNG_CHILD)
+    found = hung(prober)
+    first = kept.new()
+    assert (found.index, found.gpu, found.function) == (1, None, "nvmlDeviceGetFieldValues")
+    assert found.seconds >= 0.3
+    assert (prober.pid, prober.stuck, len(first)) == (None, 1, 1)
+    prober._command = kept.noting(stand_in(f"{ALIVE}; {SILENT}"))
+    assert wait_for(prober, Alive) == Alive()
+    assert kept.missions[-1].shunned == {1: None}
+    assert prober.pid not in first
+    assert all(lives(pid) for pid in first)
+    kept.may_live(*first)
+
+
+def test_a_gpu_that_hangs_is_left_out_and_taken_in_again(
+    start: Start, kept: Kept, brisk: pytest.MonkeyPatch
+) -> None:
+    """The others are read on; once the GPU answers, the same probe takes it in, and nothing is stuck."""
+    brisk.setattr(parent_side, "TRY_AGAIN_SECONDS", (0.5,))
+    prober = start(simulation=played("!hang=1@+2..+5"))
+    tick = wait_for(prober, Tick)
+    assert isinstance(tick, Tick)
+    assert tick.gpus is not None
+    found = hung(prober)
+    assert found.gpu == tick.gpus[1]
+
+    without = wait_for(prober, Tick)
+    pid = prober.pid
+    assert isinstance(without, Tick)
+    assert [reading.condition for reading in without.readings] == [Condition.OK, Condition.HUNG]
+    assert without.gpus == tick.gpus
+
+    def whole() -> bool:
+        again = wait_for(prober, Tick)
+        assert isinstance(again, Tick)
+        assert again.readings[0].condition is Condition.OK
+        return [reading.condition for reading in again.readings] == [Condition.OK] * 2
+
+    until(whole, "a tick with both GPUs")
+    assert prober.pid == pid
+    until(lambda: prober.stuck == 0, "the end of those that hung")
+    assert kept.new() == {pid}
+
+
+def test_a_gpu_that_hangs_at_the_very_start_is_taken_in_as_well(
+    start: Start, brisk: pytest.MonkeyPatch
+) -> None:
+    """A GPU that never told who it is hangs without a name, and is there once it answers."""
+    brisk.setattr(parent_side, "TRY_AGAIN_SECONDS", (0.3,))
+    prober = start(simulation=played("!hang=0@0..+3"))
+    found = hung(prober)
+    assert (found.index, found.gpu) == (0, None)
+    tick = wait_for(prober, Tick)
+    assert isinstance(tick, Tick)
+    assert [gpu.index for gpu in tick.gpus or ()] == [1]
+
+    def whole() -> bool:
+        again = wait_for(prober, Tick)
+        assert isinstance(again, Tick)
+        return [gpu.index for gpu in again.gpus or ()] == [0, 1]
+
+    until(whole, "a tick with both GPUs")
+
+
+def test_trials_of_a_gpu_that_hangs_leave_few_processes(
+    start: Start, kept: Kept, brisk: pytest.MonkeyPatch
+) -> None:
+    """However often it is tried, no more probes hang than the limit, and the other GPU is read on."""
+    brisk.setattr(parent_side, "TRY_AGAIN_SECONDS", (0.1,))
+    brisk.setattr(parent_side, "MOST_STUCK_TO_TRY", 2)
+    prober = start(simulation=played("!hang=1@+1"))
+    hung(prober)
+    most = 0
+
+    def at_the_limit() -> bool:
+        nonlocal most
+        assert isinstance(wait_for(prober, Tick), Tick)
+        most = max(most, len(kept.new()))
+        return prober.stuck == 2
+
+    until(at_the_limit, "a trial that hangs")
+    told = len(kept.missions)
+    for _ in range(2):
+        wait_for(prober, Tick)
+    assert (prober.stuck, len(kept.missions)) == (2, told)
+    assert most <= 3
+    assert len(kept.new()) == 3
+    prober.rest()
+    kept.may_live(*kept.new())
+
+
+def test_with_many_probes_stuck_no_other_is_started(
+    start: Start, kept: Kept, impatient: pytest.MonkeyPatch
+) -> None:
+    """GPU after GPU may hang: the probes left behind are bounded, and the end of one makes room."""
+    impatient.setattr(parent_side, "MOST_STUCK", 3)
+    impatient.setattr(parent_side, "BACK_OFF_SECONDS", (0.05,))
+    prober = start()
+    prober._command = kept.noting(
+        lambda mission: stand_in(f"{DEAF}; {ALIVE}; enter({len(mission.shunned)}); {FOR_EVER}")(mission)
+    )
+    assert [hung(prober).index for _ in range(3)] == [0, 1, 2]
+    for _ in range(3):
+        assert ended(prober).reason.startswith("3 probes hang in the driver")
+    stuck = kept.new()
+    assert (len(stuck), len(kept.missions)) == (3, 3)
+    os.kill(min(stuck), signal.SIGKILL)
+    assert hung(prober).index == 3
+    assert len(kept.new()) == 3
+    kept.may_live(*kept.new())
+
+
+def test_a_gpu_is_tried_more_and_more_rarely(start: Start, kept: Kept, impatient: pytest.MonkeyPatch) -> None:
+    """Between two trials there is more time than between the two before."""
+    waits = (0.1, 0.4, 0.8)
+    impatient.setattr(parent_side, "TRY_AGAIN_SECONDS", waits)
+    trials: list[float] = []
+
+    def command_of(mission: Mission) -> Sequence[str]:
+        if 1 in mission.shunned:
+            return stand_in(f"[say({encode(Alive())!r}) for _ in iter(int, 1) if not {NAP}]")(mission)
+        if prober._sick:
+            trials.append(time.monotonic())
+        return stand_in("sys.exit(1)" if prober._sick else HUNG_CHILD)(mission)
+
+    prober = start()
+    prober._command = kept.noting(command_of)
+    hung(prober)
+    kept.may_live(*kept.new())
+
+    def four() -> bool:
+        wait_for(prober, Alive)
+        return len(trials) == 4
+
+    until(four, "four trials")
+    gaps = [later - earlier for earlier, later in pairwise(trials)]
+    assert [gap >= wait for gap, wait in zip(gaps, (0.4, 0.8, 0.8), strict=True)] == [True] * 3
+
+
+@pytest.mark.usefixtures("impatient")
+def test_many_calls_on_one_gpu_are_no_hang(start: Start) -> None:
+    """A probe that goes from call to call on the same GPU, slow as each may be, does not hang."""
+    prober = start(f"[(enter(1), {NAP}) for _ in range(8)]; {ALIVE}; {SILENT}")
+    assert prober.next(SLOW_MACHINE_SECONDS) == Alive()
+
+
+def test_a_call_on_no_gpu_that_does_not_come_back_ends_the_probe(
+    start: Start, kept: Kept, impatient: pytest.MonkeyPatch
+) -> None:
+    """When the driver as a whole hangs, the end tells in which function, and no GPU is blamed."""
+    impatient.setattr(parent_side, "FIRST_FRAME_SECONDS", 1.0)
+    prober = start(f"{DEAF}; enter(-1, 'nvmlInit'); {FOR_EVER}")
+    assert "nvmlInit does not come back" in ended(prober).reason
+    assert prober.stuck == 1
+    kept.may_live(*kept.new())
+
+
+def test_a_gpu_whose_calls_take_all_the_time_is_left_out(
+    start: Start, kept: Kept, impatient: pytest.MonkeyPatch
+) -> None:
+    """Calls that come back, but so late that nothing else gets its turn, cost only their GPU."""
+    impatient.setattr(parent_side, "HUNG_SECONDS", SLOW_MACHINE_SECONDS)
+    impatient.setattr(parent_side, "FIRST_FRAME_SECONDS", 1.0)
+    prober = start(f"enter(1); {SILENT}")
+    assert hung(prober).index == 1
+    prober._command = kept.noting(stand_in(f"{ALIVE}; {SILENT}"))
+    wait_for(prober, Alive)
+    assert kept.missions[-1].shunned == {1: None}
+    until(lambda: prober.stuck == 0, "the end of the slow probe")
+
+
+# A rest
+
+
+def test_a_rest_leaves_no_process_until_it_is_over(start: Start, kept: Kept) -> None:
+    """While the driver is let go of nothing of ours runs; afterwards a probe sends ticks again."""
+    prober = start()
+    wait_for(prober, Tick)
+    prober.finish()
+    prober.rest()
+    assert (kept.new(), prober.next(0.2), kept.new()) == (set(), None, set())
+    prober.resume()
+    wait_for(prober, Tick)
+    assert kept.new() == {prober.pid}
+
+
+def test_a_rest_ends_a_trial_as_well(start: Start, kept: Kept, impatient: pytest.MonkeyPatch) -> None:
+    """No handle is held while the driver is let go of, not even by a probe on trial."""
+    impatient.setattr(parent_side, "TRY_AGAIN_SECONDS", (0.1,))
+    prober = start()
+    prober._command = kept.noting(stand_in(HUNG_CHILD))
+    hung(prober)
+    stuck = kept.new()
+    prober._command = kept.noting(stand_in(f"{ALIVE}; {SILENT}"))
+
+    def tried() -> bool:
+        prober.next(0.2)
+        return len(kept.missions) == 3
+
+    until(tried, "a trial")
+    prober.finish()
+    prober.rest()
+    until(lambda: kept.new() == stuck, "the end of all that can end")
+    kept.may_live(*stuck)

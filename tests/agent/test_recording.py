@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import ReplayError
+from agent.quantities import QUANTITIES
 from agent.recording import Bad, Recording, Row
-from agent.tick import QUANTITIES
 
 MIB = 1024**2
 Write = Callable[[str | bytes], Path]

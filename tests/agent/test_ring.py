@@ -213,3 +213,37 @@ def test_a_ring_that_stood_still_is_on_the_wall_clock_all_the_same() -> None:
     assert ring.feed(fresh, fresh[-1][0]) == 0
     _, covered = ring.sum(fresh[0][0], fresh[-1][0])
     assert covered == pytest.approx(29 * PERIOD_US)
+
+
+def test_a_ring_of_power_is_in_watts() -> None:
+    """Milliwatts come out as watts, up to what is believed; more is refused."""
+    ring = Ring(0.001, 10_000_000)
+    samples = [*steady(NOW_US, 9, 692_000), (NOW_US + 9 * PERIOD_US, 2**32 - 1)]
+    assert ring.feed(samples, samples[-1][0]) == 1
+    integral, covered = ring.sum(NOW_US, NOW_US + 8 * PERIOD_US)
+    assert integral / covered == pytest.approx(692)
+    assert ring.sum(NOW_US + 8 * PERIOD_US, NOW_US + 9 * PERIOD_US) == (0, 0)
+
+
+def test_the_largest_sample_of_a_stretch_is_told() -> None:
+    """One that lies in it in part counts; of a stretch without samples there is none."""
+    ring = Ring(0.001, 10_000_000)
+    samples = steady(NOW_US, 30, 71_000)
+    samples[10] = samples[10][0], 640_000
+    ring.feed(samples, samples[-1][0])
+    end_us = samples[10][0]
+    assert ring.largest(NOW_US, samples[-1][0]) == 640
+    assert ring.largest(end_us - 1, end_us + PERIOD_US) == 640
+    assert ring.largest(end_us, samples[-1][0]) == 71
+    assert ring.largest(NOW_US - 10_000_000, NOW_US - 1_000_000) is None
+
+
+def test_samples_of_the_future_do_not_hide_those_of_the_past() -> None:
+    """A driver that dates every second sample an hour ahead gives half of them, and each fetch the same."""
+    ring = Ring()
+    samples = steady(NOW_US, 20)
+    odd = [(at_us + 3_600_000_000 * (place % 2), percent) for place, (at_us, percent) in enumerate(samples)]
+    assert ring.feed(odd, samples[-1][0]) == 10
+    assert ring.last_us == samples[18][0]
+    _, covered = ring.sum(NOW_US, samples[-1][0])
+    assert covered <= 19 * PERIOD_US

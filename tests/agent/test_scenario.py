@@ -6,11 +6,14 @@ from itertools import pairwise
 import pytest
 
 from agent.errors import SettingsError
+from agent.quantities import QUANTITIES
+from agent.sanity import believed
+from agent.simulated.defects import SOUND, Defects
 from agent.simulated.models import MODELS
 from agent.simulated.phases import EPOCH_US, REASONS, WEEK_US, Pattern, pattern
 from agent.simulated.playbook import SCENARIOS
 from agent.simulated.scenario import Simulation, parse_simulation
-from agent.tick import Condition
+from agent.tick import Condition, Part, check_part
 
 SECOND = 1_000_000
 HOUR = 3_600 * SECOND
@@ -219,16 +222,115 @@ def test_a_reading_of_a_lost_gpu_says_nothing() -> None:
 
 
 def test_a_reading_has_none_where_the_model_refuses() -> None:
-    """A GeForce of 2017 has no energy counter, a T4 no memory temperature; an H200 has both."""
+    """A GeForce of 2017 has no energy counter, a T4 no memory temperature; an H200 has all that there is."""
     start = MONDAY // 1_000
     geforce, t4, h200 = (
         parse_simulation(f"{model}x1").reading(0, start, start + 60_000)
         for model in ("geforce", "t4", "h200")
     )
-    assert geforce.energy_joules_total is geforce.throttle_power_cap_seconds_total is None
+    assert geforce.energy_joules_total is geforce.throttle_reliability_seconds_total is None
+    assert geforce.throttle_power_cap_seconds_total is not None
+    assert geforce.ecc_mode_flag is geforce.ecc_corrected_volatile_total is geforce.sm_active_ratio is None
     assert t4.memory_temperature_celsius is t4.throttle_hw_thermal_seconds_total is None
     assert t4.energy_joules_total is not None
-    assert None not in (h200.memory_temperature_celsius, h200.throttle_hw_thermal_seconds_total)
+    assert (t4.retired_pages_single_bit_total, t4.remapped_rows_corrected_total) == (0, None)
+    assert (h200.retired_pages_single_bit_total, h200.remapped_rows_corrected_total) == (None, 0)
+    unknown = {name for name in QUANTITIES if getattr(h200, name) is None}
+    assert unknown == {"module_power_watts"} | {name for name in QUANTITIES if name.startswith("retired_")}
+
+
+def test_what_the_units_did_is_that_of_the_truth() -> None:
+    """Shares and traffic of a reading are differences of the exact sums; an idle GPU's are 0."""
+    simulation = parse_simulation("h200x8")
+    for gpu in range(8):
+        for start in moments(20, seed=gpu):
+            start_us, end_us = start // 1_000_000 * SECOND, start // 1_000_000 * SECOND + 60 * SECOND
+            reading = simulation.reading(gpu, start_us // 1_000, end_us // 1_000)
+            if reading.condition is Condition.LOST:
+                continue
+            span = gpu, start_us, end_us
+            assert reading.sm_active_ratio == pytest.approx(simulation.sm_active_seconds(*span) / 60)
+            assert reading.tensor_active_ratio == pytest.approx(simulation.tensor_active_seconds(*span) / 60)
+            assert reading.dram_active_ratio == pytest.approx(simulation.dram_active_seconds(*span) / 60)
+            assert reading.graphics_active_ratio == reading.busy_ratio
+            assert (reading.sm_active_ratio == 0) == (reading.busy_ratio == 0)
+
+
+def test_bytes_over_links_grow_by_the_truth() -> None:
+    """Counters of two readings differ by what went over the links between their ends."""
+    simulation = parse_simulation("h200x1:training")
+    ends_us = MONDAY + 60 * SECOND, MONDAY + 127 * SECOND
+    first, last = (simulation.reading(0, MONDAY // 1_000, end_us // 1_000) for end_us in ends_us)
+    assert first.nvlink_tx_bytes_total is not None
+    assert last.nvlink_tx_bytes_total is not None
+    grown = last.nvlink_tx_bytes_total - first.nvlink_tx_bytes_total
+    assert grown == simulation.nvlink_bytes(0, "tx", *ends_us) > 0
+    assert first.pcie_rx_bytes_total is not None
+    assert last.pcie_rx_bytes_total is not None
+    grown = last.pcie_rx_bytes_total - first.pcie_rx_bytes_total
+    assert grown == simulation.pcie_bytes(0, "rx", *ends_us) > 0
+
+
+def test_a_model_without_links_sends_nothing_over_them() -> None:
+    """A T4 has PCIe only."""
+    simulation = parse_simulation("t4x1:training")
+    assert simulation.nvlink_bytes(0, "tx", MONDAY, MONDAY + HOUR) == 0
+    assert simulation.pcie_bytes(0, "tx", MONDAY, MONDAY + HOUR) > 0
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_reading_is_believable(model: str) -> None:
+    """Every quantity and part lies within the bounds of what the agent believes."""
+    simulation = parse_simulation(f"{model}x8")
+    for gpu in range(8):
+        for start in moments(10, seed=gpu):
+            reading = simulation.reading(gpu, start // 1_000, start // 1_000 + 60_000)
+            for name in QUANTITIES:
+                value = getattr(reading, name)
+                assert value is None or believed(name, value), name
+            for part in reading.parts or ():
+                assert believed(check_part(part).quantity, part.value)
+
+
+def test_parts_are_read_once_a_minute() -> None:
+    """A reading that ends a minute tells the parts of the GPU, others do not."""
+    simulation, start = parse_simulation("h100x1"), MONDAY // 1_000
+    assert simulation.reading(0, start, start + 30_000).parts is None
+    parts = simulation.reading(0, start + 30_000, start + 60_000).parts
+    assert parts is not None
+    assert [part.labels[0] for part in parts if part.quantity == "nvlink_up_flag"] == [
+        str(link) for link in range(18)
+    ]
+    assert Part("remapper_banks", ("max",), 2_560) in parts
+    fans = parse_simulation("geforcex1:free").reading(0, start, start + 60_000).parts
+    assert fans == (Part("fan_speed_ratio", ("0",), 0.23),)
+
+
+def test_a_reading_shows_what_is_wrong() -> None:
+    """Defects of the moment stand in the reading: errors, a narrow link, a link that is down."""
+    simulation, start = parse_simulation("h200x2"), MONDAY // 1_000
+    wrong = Defects(ecc_corrected=3, earlier_corrected=4, pcie_lanes=8, links_down=frozenset({5}))
+    simulation.defects_at = lambda index, _at_us: wrong if index else SOUND
+    sound, ill = (simulation.reading(gpu, start, start + 60_000) for gpu in (0, 1))
+    assert (sound.ecc_corrected_volatile_total, sound.pcie_link_lanes, sound.nvlink_active_links) == (
+        0,
+        16,
+        18,
+    )
+    assert (ill.ecc_corrected_volatile_total, ill.ecc_corrected_aggregate_total) == (3, 7)
+    assert (ill.pcie_link_lanes, ill.nvlink_active_links) == (8, 17)
+    assert ill.parts is not None
+    assert Part("nvlink_up_flag", ("5",), 0.0) in ill.parts
+
+
+def test_a_partitioned_gpu_has_no_rings_but_metrics() -> None:
+    """With MIG on nothing is known of busy time, while the units inside are still counted."""
+    simulation, start = parse_simulation("h200x1:training"), MONDAY // 1_000
+    simulation.partitioned_at = lambda _index, _at_us: True
+    reading = simulation.reading(0, start, start + 60_000)
+    assert reading.busy_ratio is reading.encoder_ratio is None
+    assert reading.sm_active_ratio is not None
+    assert reading.mig_mode_flag == 1
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -8,6 +8,7 @@ import pynvml
 import pytest
 
 from agent import simulator
+from agent.simulated.fields import FIELDS
 from agent.simulated.models import MODELS
 from agent.simulated.phases import EPOCH_US, WEEK_US
 from agent.simulated.scenario import parse_simulation
@@ -16,6 +17,8 @@ from agent.simulator import Library, install, uninstall
 SECOND = 1_000_000
 NOON = EPOCH_US + 157 * WEEK_US + 36 * 3_600 * SECOND + 123_457
 """Shortly after noon on Tuesday 6 January 2026."""
+LINK_FIELDS = (*range(138, 142), *range(161, 168))
+"""Fields that need the number of a link."""
 
 
 class Bench:
@@ -174,7 +177,7 @@ def test_throttle_counters_grow_by_the_truth() -> None:
 def test_a_batch_refuses_field_by_field() -> None:
     """An unknown id and a foreign scope fail alone."""
     handle = Bench("h200x1:training").handle()
-    answer = pynvml.nvmlDeviceGetFieldValues(handle, [186, 9_999, (186, 2), 185, 190, 194])
+    answer = pynvml.nvmlDeviceGetFieldValues(handle, [186, 9_999, (186, 1), 185, 190, 194])
     assert [one.nvmlReturn for one in answer] == [0, 3, 3, 0, 0, 0]
     assert 77_000 <= answer[0].value.uiVal <= 692_000
     assert answer[4].value.uiVal == pynvml.nvmlDeviceGetEnforcedPowerLimit(handle) == 700_000
@@ -253,8 +256,8 @@ def test_a_model_refuses_what_it_has_not(model: str) -> None:
     """Fields, rings and calls that a model refuses answer NOT_SUPPORTED, all others answer."""
     bench = Bench(f"{model}x1")
     handle, refused = bench.handle(), bench.simulation.model.refused
-    fields = {number: f"field:{number}" for number in (*range(74, 80), 82, 185, 186, 190, 193, 194, 269, 270)}
-    fields |= {83: "energy", 191: "energy"}
+    fields = {number: f"field:{number}" for number in FIELDS if number not in LINK_FIELDS}
+    fields |= {83: "energy", 191: "energy"} | dict.fromkeys((38, 45, 52, 59, 90, 91, 160), "nvlink")
     for number, word in fields.items():
         assert bench.field(number).nvmlReturn == (3 if word in refused else 0), number
     for kind in (0, 1, 2, 3, 4, 8, 9):
@@ -262,6 +265,10 @@ def test_a_model_refuses_what_it_has_not(model: str) -> None:
         assert code_of(pynvml.nvmlDeviceGetSamples, handle, kind, 0) == expected
     calls = {"serial": pynvml.nvmlDeviceGetSerial, "board_part": pynvml.nvmlDeviceGetBoardPartNumber}
     calls |= {"energy": pynvml.nvmlDeviceGetTotalEnergyConsumption, "fan": pynvml.nvmlDeviceGetNumFans}
+    calls |= {"margin": pynvml.nvmlDeviceGetMarginTemperature, "ecc_mode": pynvml.nvmlDeviceGetEccMode}
+    calls |= {"module": pynvml.nvmlDeviceGetModuleId, "remapped_rows": pynvml.nvmlDeviceGetRemappedRows}
+    calls |= {"row_histogram": pynvml.nvmlDeviceGetRowRemapperHistogram}
+    calls |= {"retirement": pynvml.nvmlDeviceGetRetiredPagesPendingStatus}
     for word, function in calls.items():
         assert code_of(function, handle) == (3 if word in refused else 0), word
 

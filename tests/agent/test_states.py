@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 import pytest
 
 from agent.errors import SettingsError
+from agent.quantities import Amount
 from agent.states import UNATTRIBUTED, StateSettings, Verdict, activity, judge
-from agent.tick import Amount, Condition, Hold, Process, Reading, State, Workload, reading_of
+from agent.tick import Condition, Hold, Process, Reading, State, Workload, reading_of
 from tests.agent.histories import BURN_IN, INTERVAL_MS, MIDNIGHT, SWEEP, TRAINING, gpu_of
 
 GPU = gpu_of(0)

@@ -4,9 +4,10 @@ from collections.abc import Iterable, Sequence
 
 import pytest
 
+from agent.quantities import Amount
 from agent.states import StateSettings
 from agent.tally import HOUR_MS, Entry, Tally, Timeline
-from agent.tick import Amount, Condition, Hold, Reading, State
+from agent.tick import Condition, Hold, Reading, State
 from tests.agent.histories import MIDNIGHT, NODE, NOTEBOOK, OTHER_NODE, SWEEP, TRAINING, gpu_of, reading
 
 GPU = gpu_of(0)

@@ -4,22 +4,28 @@ import sys
 from dataclasses import fields
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from agent import tick as vocabulary
+from agent import pieces, quantities
+from agent.pieces import PARTS, SLICE_QUANTITIES
+from agent.quantities import QUANTITIES, Metric, check_name
 from agent.tick import (
-    QUANTITIES,
     Condition,
     Holder,
-    Metric,
+    Part,
     Process,
     Reading,
+    Slice,
     State,
     Workload,
-    check_name,
+    check_part,
     reading_of,
+    slice_of,
 )
+
+ORIGINS = {"driver", "device", "probe"}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +40,9 @@ from agent.tick import (
         ("energy_joules", "counter"),
         ("energy_millijoules", "counter"),
         ("busy_ratio", "counter"),
+        ("ecc_mode_flag", "counter"),
+        ("pcie_replays_total", "gauge"),
+        ("nvlink_links_count", "gauge"),
         ("", "gauge"),
         ("", "counter"),
     ],
@@ -55,6 +64,12 @@ def test_a_name_without_a_base_unit_is_refused(name: str, kind: str) -> None:
         ("energy_joules_total", "counter"),
         ("pcie_sent_bytes_total", "counter"),
         ("ecc_errors_total", "counter"),
+        ("ecc_mode_flag", "gauge"),
+        ("performance_state_code", "gauge"),
+        ("pcie_link_generation", "gauge"),
+        ("pcie_link_lanes", "gauge"),
+        ("nvlink_active_links", "gauge"),
+        ("remapper_banks", "gauge"),
     ],
 )
 def test_a_name_with_a_base_unit_is_taken(name: str, kind: str) -> None:
@@ -62,50 +77,92 @@ def test_a_name_with_a_base_unit_is_taken(name: str, kind: str) -> None:
     check_name(name, kind)
 
 
+def sentences() -> dict[str, str]:
+    """Give the text that says what a metric is: of a family, the first one's."""
+    return {metric.family or name: metric.help for name, metric in reversed(list(QUANTITIES.items()))}
+
+
 @pytest.mark.parametrize("name", QUANTITIES)
 def test_every_quantity_is_documented(name: str) -> None:
-    """Each has a kind and a sentence, and a name that fits both."""
+    """Each has a kind, an origin and a text, its metric a sentence, and a name that fits both."""
     metric = QUANTITIES[name]
     assert metric.kind in ("gauge", "counter")
-    assert len(metric.help) > 15
+    assert metric.origin in ORIGINS
     assert metric.help.isascii()
     assert not metric.help.endswith(".")
+    assert len(sentences()[metric.family or name]) > 15
     check_name(name, metric.kind)
     check_name(metric.family or name, metric.kind)
 
 
+@pytest.mark.parametrize("name", [*SLICE_QUANTITIES, *PARTS])
+def test_slices_and_parts_are_documented(name: str) -> None:
+    """Each has a kind and a sentence, and a name that fits."""
+    metric = SLICE_QUANTITIES.get(name) or PARTS[name]
+    assert metric.kind in ("gauge", "counter")
+    assert metric.help.isascii()
+    assert len(metric.help) > 10
+    check_name(name, metric.kind)
+
+
 def test_every_field_but_the_frame_is_a_quantity() -> None:
-    """All fields of a reading that are not who, when and how are quantities, in their order."""
-    frame = ["uuid", "start_ms", "end_ms", "condition", "processes"]
-    assert [field.name for field in fields(Reading)] == frame + list(QUANTITIES)
+    """All fields of a reading or a slice that are not who, when and how are quantities, in their order."""
+    frame = ["uuid", "start_ms", "end_ms", "condition", "processes", "parts", "slices"]
+    assert [field.name for field in fields(Reading)] == [*QUANTITIES, *frame]
+    assert [field.name for field in fields(Slice)] == [*SLICE_QUANTITIES, "uuid", "profile", "weight_ratio"]
 
 
-def test_members_of_a_family_differ_in_their_label() -> None:
-    """Several fields make one metric only with different values of the same label."""
+def test_a_slice_repeats_nothing_that_is_of_the_gpu_alone() -> None:
+    """Energy, power, heat, clocks and errors are the whole GPU's."""
+    units = ("_joules_total", "_watts", "_celsius", "_hertz", "_total", "_code", "_flag")
+    assert not [name for name in SLICE_QUANTITIES if name.endswith(units)]
+    assert SLICE_QUANTITIES.keys() <= QUANTITIES.keys()
+
+
+def test_members_of_a_family_differ_in_their_labels() -> None:
+    """Several fields make one metric only with different values of the same labels, and one origin."""
     families: dict[str, list[Metric]] = {}
     for metric in QUANTITIES.values():
         if metric.family:
             families.setdefault(metric.family, []).append(metric)
+    assert families
     for members in families.values():
-        labels = [member.label for member in members]
-        assert None not in labels
-        assert len({label[0] for label in labels if label}) == 1
-        assert len(set(labels)) == len(labels)
+        names = {tuple(name for name, _ in member.labels) for member in members}
+        assert len(names) == 1
+        assert names != {()}
+        assert len({member.labels for member in members}) == len(members)
+        assert len({(member.kind, member.origin) for member in members}) == 1
     assert families.keys() & QUANTITIES.keys() == set()
 
 
-def test_a_reading_with_a_wrong_name_does_not_import(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A quantity whose name has no base unit stops the import of the vocabulary."""
-    source = Path(vocabulary.__file__).read_text(encoding="utf-8")
-    altered = tmp_path / "altered_tick.py"
-    altered.write_text(source.replace("    busy_ratio: ", "    busy_percent: "), encoding="utf-8")
-    spec = spec_from_file_location("altered_tick", altered)
+def test_labels_are_said_of_families_only() -> None:
+    """A quantity that is a metric of its own has none."""
+    assert not [name for name, metric in QUANTITIES.items() if metric.labels and not metric.family]
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        (quantities, "    busy_ratio: ", "    busy_percent: "),
+        (pieces, '    "fan_speed_ratio": ', '    "fan_speed_rpm": '),
+        (pieces, "    memory_used_bytes: ", "    memory_mib: "),
+    ],
+)
+def test_a_wrong_name_does_not_import(
+    module: ModuleType, old: str, new: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quantity, part or slice's quantity whose name has no base unit stops the import of the list."""
+    source = Path(str(module.__file__)).read_text(encoding="utf-8")
+    assert old in source
+    altered = tmp_path / "altered_quantities.py"
+    altered.write_text(source.replace(old, new), encoding="utf-8")
+    spec = spec_from_file_location("altered_quantities", altered)
     assert spec is not None
     assert spec.loader is not None
-    module = module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "altered_tick", module)
-    with pytest.raises(TypeError, match="'busy_percent' does not end in a base unit"):
-        spec.loader.exec_module(module)
+    made = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "altered_quantities", made)
+    with pytest.raises(TypeError, match="does not end in a base unit"):
+        spec.loader.exec_module(made)
 
 
 def test_a_reading_is_made_of_what_is_known() -> None:
@@ -124,6 +181,25 @@ def test_a_reading_refuses_unknown_names(name: str) -> None:
     """A name that is no quantity is a KeyError that names it."""
     with pytest.raises(KeyError, match=name):
         reading_of("GPU-1", 0, 1, {"busy_ratio": 0.5, name: 1.0})
+
+
+def test_a_slice_is_made_of_what_is_known() -> None:
+    """What is not given is None; a name that only a GPU has is refused."""
+    made = slice_of("MIG-1", "3g.71gb", 3 / 7, {"memory_used_bytes": 2.0**30})
+    assert (made.uuid, made.profile, made.weight_ratio) == ("MIG-1", "3g.71gb", 3 / 7)
+    assert {name for name in SLICE_QUANTITIES if getattr(made, name) is not None} == {"memory_used_bytes"}
+    with pytest.raises(KeyError, match="power_watts"):
+        slice_of("MIG-1", "", 0.0, {"power_watts": 71.0})
+
+
+def test_a_part_has_the_labels_of_its_quantity() -> None:
+    """One that is not listed, or has another number of labels, is refused."""
+    part = Part("nvlink_link_errors_total", ("3", "replay"), 2.0)
+    assert check_part(part) == part
+    with pytest.raises(ValueError, match=r"nvlink_up_flag has labels \('link',\)"):
+        check_part(Part("nvlink_up_flag", ("3", "replay"), 1.0))
+    with pytest.raises(KeyError, match="nvlink_mood"):
+        check_part(Part("nvlink_mood", (), 1.0))
 
 
 def test_holders_with_the_same_name_differ() -> None:

@@ -6,11 +6,15 @@ from typing import Any
 import pynvml
 import pytest
 
+from agent.device import Device
+from agent.inventory import enumerate_devices
 from agent.nvml import GpuGone, Nvml
+from agent.quantities import QUANTITIES
+from agent.simulated.models import MODELS
 from agent.simulator import install, uninstall
 from agent.tick import Condition, Reading
-from agent.watch import RINGS, Polls, Watch
-from tests.agent.test_sampler import START_MS, BentClock, Driver
+from agent.watch import RINGS, Watch
+from tests.agent.driven import START_MS, BentClock, Driver, known
 
 SECOND_MS = 1000
 EDGES = 0.01
@@ -23,13 +27,21 @@ class Bench:
     def __init__(self, text: str, *refuse: str) -> None:
         self.clock = BentClock(START_MS)
         self.driver = Driver(text, self.clock, frozenset(refuse))
-        install(self.driver)
         self.nvml = Nvml()
         self.nvml.open()
-        self.device = self.nvml.devices()[0][0]
-        self.watch = Watch(self.nvml, self.device, self.clock)
+        self.watch = Watch(self.nvml, self.found(), self.clock)
         self.watch.poll()
         self.began_ms = START_MS
+
+    def found(self) -> Device:
+        """Give the GPU by a fresh handle."""
+        return enumerate_devices(self.nvml, {})[0][0]
+
+    def fails(self) -> set[tuple[str, str]]:
+        """Name what failed since the last time, by quantity and reason."""
+        failed = {key[1:] for key in self.nvml.failures}
+        self.nvml.failures.clear()
+        return failed
 
     def live(self, seconds: int = 10) -> Reading:
         """Let an interval pass; it begins where the last one ended."""
@@ -58,16 +70,6 @@ def clean() -> Iterator[None]:
     uninstall()
 
 
-def test_polls_know_mean_largest_and_last() -> None:
-    """None is no value: it does not count, and of no values nothing is known."""
-    polls = Polls()
-    for value in (2.0, None, 7.0, 0.0):
-        polls.add("power_watts", value)
-    assert (polls.mean("power_watts"), polls.largest("power_watts"), polls.last("power_watts")) == (3, 7, 0)
-    polls.add("silent", None)
-    assert (polls.mean("silent"), polls.largest("silent"), polls.last("silent")) == (None, None, None)
-
-
 @pytest.mark.parametrize("scenario", ["bursty", "training", "hot", "held", "free"])
 def test_a_reading_is_what_a_perfect_agent_would_read(scenario: str) -> None:
     """Busy time, power, memory, limits and clocks agree with the simulation; gauges within their quanta."""
@@ -86,6 +88,19 @@ def test_a_reading_is_what_a_perfect_agent_would_read(scenario: str) -> None:
     for name in ("temperature_slowdown_celsius", "temperature_shutdown_celsius", "sm_clock_max_hertz"):
         assert getattr(reading, name) == getattr(truth, name)
     assert reading.memory_clock_hertz == truth.memory_clock_hertz
+    for name in ("sm_active_ratio", "tensor_active_ratio", "dram_active_ratio", "fp32_active_ratio"):
+        assert getattr(reading, name) == pytest.approx(getattr(truth, name), abs=1e-6)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_quantity_of_the_model_is_told(model: str) -> None:
+    """A reading tells what a perfect agent would have read, and nothing else."""
+    bench = Bench(f"{model}x1:training")
+    reading = bench.live()
+    assert known(reading) == known(bench.truth(reading))
+    assert reading.parts is not None
+    assert reading.slices is None
+    assert known(reading) < QUANTITIES.keys()
 
 
 def test_energy_is_chained() -> None:
@@ -129,25 +144,19 @@ def test_less_than_half_of_an_interval_is_not_spoken_for() -> None:
 
 def test_samples_that_cannot_be_are_counted() -> None:
     """A driver that gives 4294967295 % makes no figure, and the refusals are counted by quantity."""
-    bench = Bench("h200x1:training")
+    bench = Bench("h200x1:training", "energy")
+    bench.fails()
 
-    class Garbage(Driver):
-        def _dated(self, call: Callable[..., int | bytes], *arguments: Any) -> int:  # noqa: ANN401
-            code = super()._dated(call, *arguments)
+    def spoil(name: str, _gpu: int, arguments: tuple[Any, ...], code: int) -> int:
+        if name == "nvmlDeviceGetSamples" and not code:
             *_, count, buffer = arguments
-            if not code and buffer is not None:
-                for place in range(count._obj.value):
-                    buffer[place].sampleValue.uiVal = 2**32 - 1
-            return code
+            for place in range(count._obj.value):
+                buffer[place].sampleValue.uiVal = 2**32 - 1
+        return code
 
-    install(Garbage("h200x1:training", bench.clock, frozenset({"energy"})))
-    bench.nvml.open()
-    bench.watch.adopt(bench.nvml.devices()[0][0])
+    bench.driver.meddle = spoil
     assert bench.live().busy_ratio is None
-    counted = {key[1:]: times for key, times in bench.nvml.failures.items()}
-    assert counted.pop(("field_83", "unsupported")) == 1  # so that the ring of power is read as well
-    assert counted.keys() == {(name, "impossible") for name in RINGS}
-    assert all(times > 0 for times in counted.values())
+    assert bench.fails() == {(name, "impossible") for name in RINGS}
 
 
 def test_processes_that_came_and_went_are_all_listed() -> None:
@@ -167,25 +176,45 @@ def test_processes_that_cannot_be_listed_are_unknown() -> None:
 
 
 def test_energy_that_went_back_makes_no_power() -> None:
-    """After a reset of the driver's counter the mean power of that interval is not known."""
+    """After a reset of the driver's counter the mean power of that interval comes from the polls alone."""
     bench = Bench("h200x1:training")
     bench.live()
-    fresh = Driver("h200x1:free", bench.clock, frozenset())
+    bench.watch.release()
+    bench.nvml.close()
+    fresh = Driver("h200x1:free", bench.clock)
+    fresh.codes["nvmlDeviceGetSamples"] = pynvml.NVML_ERROR_NOT_FOUND
     install(fresh)
     bench.nvml.open()
-    bench.watch.adopt(bench.nvml.devices()[0][0])
-    assert bench.live().power_watts is None
+    bench.watch.adopt(bench.found())
+    fresh.meddle = lambda name, _gpu, arguments, code: halved(name, arguments, code)
+    bench.fails()
     reading = bench.live()
-    assert reading.power_watts == pytest.approx(77, rel=0.01)
+    assert reading.energy_joules_total is None
+    assert ("energy_joules_total", "jumped") in bench.fails()
+    assert 77 <= (reading.power_watts or 0) <= 692
+    truth_joules = fresh.simulation.counters(0, bench.clock.true_us()).energy_nj / 2e9
+    again = bench.live()
+    assert again.energy_joules_total == pytest.approx(truth_joules, abs=1_000)
+    assert again.power_watts == pytest.approx(77, rel=0.01)
+    assert bench.fails() == set()
+
+
+def halved(name: str, arguments: tuple[Any, ...], code: int) -> int:
+    """Let the counter of energy be half of what it is: it has begun anew."""
+    for field in arguments[1]._obj if name == "nvmlDeviceGetFieldValues" else ():
+        if field.fieldId == 83:
+            field.value.ullVal //= 2
+    return code
 
 
 def test_a_fresh_handle_goes_on_with_the_old_rings() -> None:
     """NVML opened anew for another GPU costs this one no sample."""
     bench = Bench("h200x1:bursty")
     bench.live(5)
+    bench.watch.release()
     bench.nvml.close()
     bench.nvml.open()
-    bench.watch.adopt(bench.nvml.devices()[0][0])
+    bench.watch.adopt(bench.found())
     reading = bench.live()
     assert reading.busy_ratio == pytest.approx(bench.truth(reading).busy_ratio, abs=EDGES)
 
@@ -194,15 +223,81 @@ def test_a_gpu_that_is_gone_raises_from_everything() -> None:
     """A watch does not make up readings of a GPU that does not answer."""
     bench = Bench("h200x1:training")
     bench.live()
-    for name in ("FieldValues", "Samples", "ClockInfo"):
+    for name in ("FieldValues", "Samples", "UtilizationRates"):
         bench.driver.codes[f"nvmlDeviceGet{name}"] = pynvml.NVML_ERROR_GPU_IS_LOST
     bench.watch.turn()
     asks: list[Callable[[], object]] = [
         bench.watch.poll,
         lambda: bench.watch.fetch(engines=True),
-        lambda: bench.watch.reading(START_MS, START_MS + 10 * SECOND_MS),
+        lambda: bench.watch.adopt(bench.watch.device),
+        lambda: bench.watch.reading(START_MS + 3_600_000, START_MS + 3_610_000),  # no ring: it asks
     ]
     for ask in asks:
         with pytest.raises(GpuGone) as caught:
             ask()
         assert caught.value.condition is Condition.LOST
+
+
+def test_slow_questions_are_put_once_a_minute() -> None:
+    """Parts come with the first reading and then with one in six; modes are told by all."""
+    bench = Bench("h200x1:training")
+    readings = [bench.live() for _ in range(13)]
+    assert [number for number, one in enumerate(readings) if one.parts is not None] == [0, 5, 11]
+    assert {one.persistence_mode_flag for one in readings} == {1.0}
+
+
+def test_gpus_are_asked_slow_questions_one_after_the_other() -> None:
+    """After the first round, no two of eight GPUs are asked about their parts in the same second."""
+    clock = BentClock(START_MS)
+    Driver("h200x8:training", clock)
+    nvml = Nvml()
+    nvml.open()
+    watches = [Watch(nvml, device, clock) for device in enumerate_devices(nvml, {})[0]]
+    moments: dict[int, list[int]] = {}
+    for second in range(125):
+        for number, watch in enumerate(watches):
+            watch.poll()
+            watch.turn()
+            if watch.reading(START_MS, START_MS + 1_000).parts is not None:
+                moments.setdefault(number, []).append(second)
+        clock.wait(1)
+    assert [first for first, *_ in moments.values()] == [0] * 8
+    later = [second for _, *seconds in moments.values() for second in seconds]
+    assert len(set(later)) == len(later) >= 15
+
+
+def test_a_poll_that_fails_once_loses_nothing_else() -> None:
+    """A temperature that timed out leaves the other polls of the interval their mean."""
+    bench = Bench("h200x1:free")
+    bench.live(3)
+    bench.driver.codes["nvmlDeviceGetTemperatureV"] = pynvml.NVML_ERROR_TIMEOUT
+    bench.watch.poll()
+    bench.driver.codes.clear()
+    reading = bench.live()
+    assert reading.temperature_celsius == pytest.approx(bench.truth(reading).temperature_celsius, abs=1)
+
+
+def test_a_gpu_too_hot_has_a_margin_below_nothing() -> None:
+    """Where clocks are lowered for heat the margin is what is left, or what is missing."""
+    reading = (bench := Bench("h200x1:hot")).live()
+    truth = bench.truth(reading)
+    assert reading.temperature_margin_celsius == pytest.approx(truth.temperature_margin_celsius, abs=0.5)
+    assert (reading.temperature_margin_celsius or 0) < 0
+
+
+def test_a_memory_of_no_degrees_has_no_sensor() -> None:
+    """Parts without one tell 0: that is not a temperature, and no failure."""
+    bench = Bench("h200x1:training")
+    bench.fails()
+
+    def freeze(name: str, _gpu: int, arguments: tuple[Any, ...], code: int) -> int:
+        for field in arguments[1]._obj if name == "nvmlDeviceGetFieldValues" else ():
+            if field.fieldId == 82:
+                field.value.ullVal = 0
+        return code
+
+    bench.driver.meddle = freeze
+    bench.live()
+    reading = bench.live()
+    assert (reading.memory_temperature_celsius, reading.memory_temperature_max_celsius) == (None, None)
+    assert bench.fails() == set()

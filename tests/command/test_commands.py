@@ -23,6 +23,7 @@ OPTIONS = {
     "demo": ("--simulate", "--days", "--journal", "--interval", "--port", "--for"),
     "replay": ("FILE", "--journal", "--settings", "--node", "--timezone", "--step", "nvidia-smi", "time,gpu"),
     "status": ("--journal", "--settings", "--json"),
+    "release": ("--for", "--end", "--journal", "--settings", "--json"),
     "metrics": ("--json", "--markdown"),
 }
 

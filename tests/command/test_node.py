@@ -14,7 +14,8 @@ from agent.frames import Absent, Alive, Frame
 from agent.holders import Person, ProcessHolders
 from agent.journal import Journal, JournalSettings
 from agent.node import Node
-from agent.prober import Ended
+from agent.prober import Ended, Hung
+from agent.release import ask
 from agent.states import StateSettings
 from agent.tick import Condition, Gpu, Process, State, Tick, Workload, reading_of
 from agent.view import View
@@ -33,7 +34,7 @@ NO_DRIVER = "the NVIDIA driver's library libnvidia-ml.so.1 is not installed: ins
 WORK = {"busy_ratio": 0.9, "memory_used_bytes": 9e10, "memory_total_bytes": 1.5e11, "power_watts": 610.0}
 SETTLE_MS = 350
 
-Came = Frame | Ended | None
+Came = Frame | Ended | Hung | None
 
 
 def tick(start_ms: int, end_ms: int | None = None, gpus: Sequence[Gpu] = GPUS) -> Tick:
@@ -54,6 +55,9 @@ class Frames:
     def __init__(self, clock: VirtualClock) -> None:
         self._clock = clock
         self.coming: list[Came] = []
+        self.last: list[Tick] = []
+        self.stuck = 0
+        self._resting = False
 
     def next(self, timeout_seconds: float) -> Came:
         """Give the next frame; when there is none, wait and give None."""
@@ -63,6 +67,23 @@ class Frames:
         elif isinstance(frame, Tick):
             self._clock.wait((frame.end_ms + SETTLE_MS - self._clock.wall_ms()) / 1000)
         return frame
+
+    def finish(self) -> list[Tick]:
+        """Give what the probe had still to say."""
+        last, self.last = self.last, []
+        return last
+
+    def rest(self) -> None:
+        """Note that no probe may run."""
+        self._resting = True
+
+    def resume(self) -> None:
+        """Note that a probe may run again."""
+        self._resting = False
+
+    def rests(self) -> bool:
+        """Tell whether no probe may run."""
+        return self._resting
 
 
 class Played:
@@ -83,13 +104,23 @@ class Played:
             publish=self.views.append,
             drain_file=drain_file,
         )
+        self.node.let_go_through(self.frames, path)
         self.node.begin(MIDNIGHT - 86_400_000)
 
     def play(self, *frames: Came) -> None:
-        """Let frames come, one step each."""
+        """Let frames come, one step each; None is a silence that lasts until the node enters it."""
         for frame in frames:
             self.frames.coming.append(frame)
+            views = len(self.views)
             self.node.step(3600)
+            while frame is None and len(self.views) == views:
+                self.node.step(3600)
+
+    def passes(self, seconds: float) -> None:
+        """Let so much time go by in which nothing comes."""
+        end_ms = self.clock.wall_ms() + round(seconds * 1000)
+        while self.clock.wall_ms() < end_ms:
+            self.node.step((end_ms - self.clock.wall_ms()) / 1000)
 
     def works(self, count: int, from_ms: int = MIDNIGHT) -> int:
         """Let the GPUs work for some intervals; give the end."""
@@ -273,8 +304,7 @@ def test_silence_after_a_clock_was_set_back_counts_nothing_twice(path: Path) -> 
     with playing(path) as played:
         played.works(6)
         played.clock.step(-3600)
-        for _ in range(20):
-            played.node.step(20)
+        played.passes(200)
 
         assert played.view.health.blind_ticks > 10
     assert by_state(path) == {"active": 120_000}
@@ -448,3 +478,118 @@ def test_a_restart_leaves_unknown_time(path: Path) -> None:
     with playing(path, now_ms=end_ms + 60_000) as played:
         played.works(1, end_ms + 60_000)
     assert by_state(path) == {"active": 60_000, "unknown": 120_000}
+
+
+def test_a_gpu_that_hangs_is_named_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """GPU and function are said, and kept as an event of that GPU; of an unknown one its index is said."""
+    with playing(path) as played:
+        played.works(1)
+        played.play(
+            Hung(1, GPUS[1], "nvmlDeviceGetTemperature", 5.6), Hung(7, None, "nvmlDeviceGetUUID", 5.5)
+        )
+        played.works(1, MIDNIGHT + INTERVAL_MS)
+        assert played.view.health.probe_restarts == 2
+    warnings = said(caplog, logging.WARNING)
+    assert len(warnings) == 2
+    assert (
+        f"GPU {GPUS[1].uuid} does not answer: nvmlDeviceGetTemperature has been at work for 6 s"
+        in warnings[0]
+    )
+    assert "GPU with index 7 does not answer" in warnings[1]
+    events = rows(path, "SELECT kind, uuid FROM event LEFT JOIN gpu ON gpu.id = gpu_id ORDER BY event.id")
+    assert events == [("gpu_hung", GPUS[1].uuid), ("gpu_hung", None)]
+
+
+def test_probes_that_hang_are_on_the_page(path: Path) -> None:
+    """How many were left behind is part of the node's health."""
+    with playing(path) as played:
+        played.frames.stuck = 2
+        played.works(1)
+        assert played.view.health.stuck_probes == 2
+
+
+# Released
+
+
+def test_the_time_of_a_release_is_drained_to_the_millisecond(path: Path) -> None:
+    """From when the driver is let go of until it is taken up every GPU is drained, then it is read again."""
+    with playing(path) as played:
+        end_ms = played.works(2)
+        played.frames.last = [tick(end_ms, end_ms + 1_400)]
+        played.clock.wait((end_ms + 1_400 - played.clock.wall_ms()) / 1000)
+        ask(path, end_ms + 65_000)
+        played.node.step(0)
+        assert played.frames.rests()
+        released_ms = played.clock.wall_ms()
+        played.passes(30)
+        assert set(played.view.states.values()) == {State.DRAINED}
+        assert played.view.tick.end_ms >= played.clock.wall_ms() - INTERVAL_MS - 1_000
+        played.passes(40)
+        assert not played.frames.rests()
+        taken_ms = end_ms + 65_000
+    states = by_state(path)
+    assert states["active"] == 2 * (2 * INTERVAL_MS + 1_400)
+    assert released_ms == end_ms + 1_400
+    assert 0 <= states["drained"] - 2 * (taken_ms - released_ms) <= 2 * 1_000
+    assert states.keys() == {"active", "drained"}
+    assert kinds(path) == ["released", "taken_up"]
+
+
+def test_what_was_unknown_before_a_release_stays_unknown(path: Path) -> None:
+    """Time in which a probe hung, or was not there, is not drained because somebody asks for a release."""
+    with playing(path) as played:
+        end_ms = played.works(1)
+        played.clock.wait(4)
+        ask(path, end_ms + 3_600_000)
+        played.node.step(0)
+        released_ms = played.clock.wall_ms()
+        played.passes(25)
+    states = by_state(path)
+    assert states["unknown"] == 2 * (released_ms - end_ms)
+    assert states["drained"] == 2 * (played.view.tick.end_ms - released_ms)
+
+
+def test_an_end_while_released_enters_the_time_until_then(path: Path) -> None:
+    """An agent that is ended during a release accounts for all of it; the next one goes on with it."""
+    with playing(path) as played:
+        end_ms = played.works(1)
+        ask(path, end_ms + 3_600_000)
+        played.node.step(0)
+        released_ms = played.clock.wall_ms()
+        played.passes(17)
+        played.node.end([])
+        ended_ms = played.clock.wall_ms()
+        assert by_state(path)["drained"] == 2 * (ended_ms - released_ms)
+    with playing(path, now_ms=ended_ms + 60_000) as played:
+        played.passes(31)
+        assert played.frames.rests()
+        assert set(played.view.states.values()) == {State.DRAINED}
+    assert by_state(path)["unknown"] == 2 * (60_000 + released_ms - end_ms)
+
+
+def test_a_release_that_was_asked_of_a_dead_agent_is_over_when_its_moment_is(path: Path) -> None:
+    """The next agent keeps to the moment, and no longer."""
+    with playing(path) as played:
+        end_ms = played.works(1)
+        ask(path, end_ms + 60_000)
+        played.node.step(0)
+    with playing(path, now_ms=end_ms + 30_000) as played:
+        played.node.step(0)
+        assert played.frames.rests()
+        played.passes(31)
+        assert not played.frames.rests()
+    with playing(path, now_ms=end_ms + 90_000) as played:
+        played.play(tick(end_ms + 90_000))
+        assert not played.frames.rests()
+        assert set(played.view.states.values()) == {State.ACTIVE}
+
+
+def test_a_request_is_seen_soon_though_nothing_comes(path: Path) -> None:
+    """While no probe can be started, as without a driver, a request does not wait for the next interval."""
+    with playing(path) as played:
+        played.play(Absent(NO_DRIVER))
+        ask(path, MIDNIGHT + 3_600_000)
+        began_ms = played.clock.wall_ms()
+        while not played.frames.rests():
+            played.node.step(3600)
+        assert played.clock.wall_ms() - began_ms <= 1_000

@@ -13,12 +13,25 @@ from prometheus_client.core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_families
 from prometheus_client.parser import text_string_to_metric_families as plain_families
 
-from agent.tick import QUANTITIES, Gpu, State
+from agent.quantities import QUANTITIES
+from agent.tick import Condition, Gpu, State
 from agent.view import View
 from exporters.catalogue import FAMILIES, GPU_LABELS
 from exporters.page import STALE_INTERVALS, Pages
 from tests.exporters.promtool import lint
-from tests.exporters.views import ACCOUNTS, FULL, LITTLE, LOST, NODE, SPARSE, VALUES, renamed, view
+from tests.exporters.views import (
+    ACCOUNTS,
+    FULL,
+    LITTLE,
+    LOST,
+    NODE,
+    SLICES,
+    SPARSE,
+    START_MS,
+    VALUES,
+    renamed,
+    view,
+)
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VERSION = "1.2.3"
@@ -106,8 +119,7 @@ def test_every_value_of_a_view_comes_out_of_the_parser(accept: str) -> None:
     for gpu, values in ((FULL, VALUES), (SPARSE, LITTLE), (LOST, {})):
         for name, value in values.items():
             metric = QUANTITIES[name]
-            more = dict([metric.label]) if metric.label else {}
-            expected[f"gpu_{metric.family or name}", of_gpu(gpu, **more)] = value
+            expected[f"gpu_{metric.family or name}", of_gpu(gpu, **dict(metric.labels))] = value
     quantities = {f"gpu_{metric.family or name}" for name, metric in QUANTITIES.items()}
     assert {key: value for key, value in found.items() if key[0] in quantities} == expected
 
@@ -140,6 +152,13 @@ def test_identity_holders_and_health_come_out_of_the_parser() -> None:
         "driver": "570.86.15",
         "cuda": "12.8",
         "pci_bus": "00000000:19:00.0",
+        "inforom": "G520.0280.00.04",
+        "architecture": "Hopper",
+        "minor": "0",
+        "module": "3",
+        "chassis": "1822923000011",
+        "slot": "4",
+        "tray": "1",
     }
 
     assert found["gpu_info", of_gpu(FULL, **identity)] == 1
@@ -152,6 +171,40 @@ def test_identity_holders_and_health_come_out_of_the_parser() -> None:
     assert found["gputally_tick_end_timestamp_seconds", frozenset()] == 1_767_657_600
     assert found["gputally_probe_up", frozenset()] == 1
     assert found["gputally_ticks_total", frozenset()] == 1141
+
+
+def test_slices_have_metrics_of_their_own() -> None:
+    """No series of a whole GPU carries a slice, so that a sum over GPUs counts nothing twice."""
+    found = samples(page(view()))
+    sliced = {name for name, labels in found if any(label == "slice" for label, _ in labels)}
+    assert sliced == {name for name in FAMILIES if name.startswith("gpu_slice_")}
+    first = of_gpu(FULL, slice=SLICES[0].uuid, profile="3g.71gb")
+    assert found["gpu_slice_info", first] == pytest.approx(3 / 7)
+    assert found["gpu_slice_sm_active_ratio", first] == 0.5
+    assert sum(name == "gpu_slice_sm_active_ratio" for name, _ in found) == 2
+
+
+def test_parts_leave_the_page_with_their_gpu() -> None:
+    """Links and fans of a GPU that answers are shown as last read; of one that does not, they are not."""
+    assert any(name == "gpu_nvlink_up_flag" for name, _ in samples(page(view())))
+    gone = replace(view().readings[FULL.uuid], condition=Condition.LOST)
+    lost = replace(view(), readings={FULL.uuid: gone})
+    assert not any(name == "gpu_nvlink_up_flag" for name, _ in samples(page(lost)))
+
+
+def test_an_xid_is_born_as_zero() -> None:
+    """The first of its kind is 0 for one interval, so that a rate sees it, and its time is told at once."""
+    found = samples(page(view()))
+    assert found["gpu_xid_errors_total", of_gpu(FULL, xid="79")] == 0
+    assert found["gpu_xid_errors_total", of_gpu(FULL, xid="31")] == 3
+    when = found["gpu_xid_last_timestamp_seconds", of_gpu(FULL, xid="79")]
+    assert when == pytest.approx(START_MS / 1000 + 4)
+
+
+def test_findings_are_shown_on_their_gpu() -> None:
+    """An open finding is a series with rule and severity."""
+    found = samples(page(view()))
+    assert found["gpu_finding", of_gpu(FULL, rule="persistence_mode_off", severity="warning")] == 1
 
 
 @pytest.mark.parametrize("accept", ["", PROMETHEUS_2])

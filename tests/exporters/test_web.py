@@ -13,7 +13,7 @@ from html.parser import HTMLParser
 import pytest
 
 from agent.errors import SettingsError
-from agent.tick import QUANTITIES
+from agent.quantities import QUANTITIES
 from exporters import web as module
 from exporters.page import Pages
 from exporters.web import THREADS, Web, WebSettings

@@ -4,8 +4,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.accounts import Account, Key
-from agent.tick import Condition, Gpu, Holder, Process, Reading, State, Tick, reading_of
+from agent.pieces import PARTS, SLICE_QUANTITIES
+from agent.quantities import QUANTITIES
+from agent.tick import (
+    Condition,
+    Finding,
+    Gpu,
+    Holder,
+    Part,
+    Process,
+    Reading,
+    State,
+    Tick,
+    reading_of,
+    slice_of,
+)
 from agent.view import Health, View
+from agent.xids import XidCount
 
 NODE = "hall2-n017"
 START_MS = 1_767_657_590_000
@@ -23,6 +38,13 @@ FULL = Gpu(
     driver="570.86.15",
     cuda="12.8",
     pci_bus="00000000:19:00.0",
+    inforom="G520.0280.00.04",
+    architecture="Hopper",
+    minor="0",
+    module="3",
+    chassis="1822923000011",
+    slot="4",
+    tray="1",
 )
 SPARSE = Gpu(
     uuid="GPU-5c1b0e4a-7d11-4c5e-9a55-0f6a2b7c0002",
@@ -75,6 +97,39 @@ VALUES = {
 }
 """What an H200 at work tells of ten seconds."""
 
+VALUES |= {
+    name: round(0.25 + number / 1000, 3) if name.endswith("_ratio") else float(number)
+    for number, name in enumerate(QUANTITIES)
+    if name not in VALUES
+}
+"""And all the rest, each with a number of its own."""
+
+SLICES = tuple(
+    slice_of(
+        f"MIG-5c1b0e4a-7d11-4c5e-9a55-0f6a2b7c010{place}",
+        profile,
+        weight,
+        dict.fromkeys(SLICE_QUANTITIES, 0.5 + place / 10),
+    )
+    for place, (profile, weight) in enumerate((("3g.71gb", 3 / 7), ("1g.18gb", 1 / 7)))
+)
+PARTS_OF_FULL = tuple(
+    Part(name, tuple(f"{label}{number}" for label in part.labels), float(number))
+    for name, part in PARTS.items()
+    for number in (0, 1)
+)
+XIDS = {
+    (FULL.uuid, 31): XidCount(
+        count=3, first_ms=START_MS - 90_000, last_ms=START_MS - 30_000, count_this_boot=2, boot_id="b"
+    ),
+    (FULL.uuid, 79): XidCount(
+        count=1, first_ms=START_MS + 4_000, last_ms=START_MS + 4_000, count_this_boot=1, boot_id="b"
+    ),
+}
+FINDING = Finding(
+    rule="persistence_mode_off", severity="warning", node=NODE, uuid=FULL.uuid, opened_ms=START_MS
+)
+
 LITTLE = {"busy_ratio": 0.0, "memory_used_bytes": 0.0, "temperature_celsius": 31.0}
 """What a consumer card tells that nobody uses."""
 
@@ -98,7 +153,9 @@ def _readings() -> tuple[Reading, ...]:
         Process(pid=20_028, memory_used_bytes=28 * GIB),
     )
     return (
-        reading_of(FULL.uuid, START_MS, END_MS, VALUES, processes=at_work),
+        reading_of(
+            FULL.uuid, START_MS, END_MS, VALUES, processes=at_work, parts=PARTS_OF_FULL, slices=SLICES
+        ),
         reading_of(SPARSE.uuid, START_MS, END_MS, LITTLE),
         reading_of(LOST.uuid, START_MS, END_MS, {}, condition=Condition.LOST),
     )
@@ -115,6 +172,9 @@ def view() -> View:
         states={FULL.uuid: State.ACTIVE, SPARSE.uuid: State.FREE, LOST.uuid: State.DOWN},
         holders={FULL.uuid: (ALICE, BOB)},
         accounts=[(Key(uuid, NODE, state, owner), total) for (uuid, state, owner), total in ACCOUNTS.items()],
+        parts={FULL.uuid: PARTS_OF_FULL},
+        xids=XIDS,
+        findings=(FINDING,),
         health=Health(
             ticks=1141,
             blind_ticks=2,

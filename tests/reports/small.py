@@ -8,9 +8,10 @@ from pathlib import Path
 from agent.books import Books
 from agent.journal import Journal, JournalSettings
 from agent.journal_file import connect
+from agent.quantities import Amount
 from agent.states import StateSettings
 from agent.tally import HOUR_MS
-from agent.tick import Amount, Condition, Gpu, Hold, Holder, Tick, reading_of
+from agent.tick import Condition, Gpu, Hold, Holder, Tick, reading_of
 from reports.report import Report, build
 from reports.sums import snapshot
 from reports.window import Asked, resolve

@@ -1,0 +1,1 @@
+"""The check against a real GPU: its parts that need none."""
