@@ -27,7 +27,7 @@ from agent.tick import Finding, State, Tick, Xid
 from agent.view import Health, View, states_of
 
 PRUNE_TICKS = 360
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 3.0
 """How long a request to let go of the driver may wait to be seen."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 log = logging.getLogger("gputally")

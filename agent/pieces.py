@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
 
-from agent.quantities import Amount, Metric, Origin, check_name, gauge, listed
+from agent.quantities import Activity, Amount, Metric, Origin, check_name, gauge, listed
 
 
 class PartMetric(NamedTuple):
@@ -21,34 +21,11 @@ class PartMetric(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SliceQuantities:
+class SliceQuantities(Activity):
     """What may be known of one MIG slice; a GPU's own quantities are never repeated here."""
 
     memory_used_bytes: Annotated[Amount, gauge("Slice's memory in use, at the end of the interval")] = None
     memory_total_bytes: Annotated[Amount, gauge("Slice's memory")] = None
-    graphics_active_ratio: Annotated[Amount, gauge("Share of the interval in which a context was active")] = (
-        None
-    )
-    sm_active_ratio: Annotated[Amount, gauge("Mean share of the slice's SMs with a warp resident")] = None
-    sm_occupancy_ratio: Annotated[Amount, gauge("Resident warps as a share of the most that could be")] = None
-    tensor_active_ratio: Annotated[
-        Amount, gauge("Mean share of cycles in which a tensor pipe was active")
-    ] = None
-    fp64_active_ratio: Annotated[Amount, gauge("Mean share of cycles in which the FP64 pipe was active")] = (
-        None
-    )
-    fp32_active_ratio: Annotated[Amount, gauge("Mean share of cycles in which the FP32 pipe was active")] = (
-        None
-    )
-    fp16_active_ratio: Annotated[Amount, gauge("Mean share of cycles in which the FP16 pipe was active")] = (
-        None
-    )
-    integer_active_ratio: Annotated[
-        Amount, gauge("Mean share of cycles in which the INT pipe was active")
-    ] = None
-    dram_active_ratio: Annotated[Amount, gauge("Slice's memory traffic as a share of its peak bandwidth")] = (
-        None
-    )
 
 
 PARTS: Mapping[str, PartMetric] = {

@@ -66,17 +66,9 @@ def _nvlink(kind: str) -> Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantities:
-    """All that may be known of one GPU. Without slots, so that what is not known takes neither time nor room.
+class Activity:
+    """What a whole GPU and a MIG slice may both tell, as exact means: from GPM, on Hopper and newer."""
 
-    What reads a GPU must have a line for each: agent/watch.py does not import otherwise.
-    """
-
-    # Activity
-    busy_ratio: Annotated[Amount, gauge("Share of the interval in which any kernel was resident")] = None
-    memory_busy_ratio: Annotated[
-        Amount, gauge("Share of the interval in which device memory was read or written")
-    ] = None
     graphics_active_ratio: Annotated[
         Amount, gauge("Share of the interval in which any context was active")
     ] = None
@@ -87,10 +79,6 @@ class Quantities:
     tensor_active_ratio: Annotated[
         Amount, gauge("Mean share of cycles in which a tensor pipe was active")
     ] = None
-    tensor_dfma_active_ratio: Annotated[Amount, _pipe("dfma", "Cycles of one kind of tensor pipe")] = None
-    tensor_hmma_active_ratio: Annotated[Amount, _pipe("hmma", "half precision")] = None
-    tensor_dmma_active_ratio: Annotated[Amount, _pipe("dmma", "double precision")] = None
-    tensor_imma_active_ratio: Annotated[Amount, _pipe("imma", "integers")] = None
     fp64_active_ratio: Annotated[Amount, gauge("Mean share of cycles in which the FP64 pipe was active")] = (
         None
     )
@@ -106,6 +94,24 @@ class Quantities:
     dram_active_ratio: Annotated[Amount, gauge("Device memory traffic as a share of the peak bandwidth")] = (
         None
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantities(Activity):
+    """All that may be known of one GPU. Without slots, so that what is not known takes neither time nor room.
+
+    What reads a GPU must have a line for each: agent/watch.py does not import otherwise.
+    """
+
+    # Activity
+    busy_ratio: Annotated[Amount, gauge("Share of the interval in which any kernel was resident")] = None
+    memory_busy_ratio: Annotated[
+        Amount, gauge("Share of the interval in which device memory was read or written")
+    ] = None
+    tensor_dfma_active_ratio: Annotated[Amount, _pipe("dfma", "Cycles of one kind of tensor pipe")] = None
+    tensor_hmma_active_ratio: Annotated[Amount, _pipe("hmma", "half precision")] = None
+    tensor_dmma_active_ratio: Annotated[Amount, _pipe("dmma", "double precision")] = None
+    tensor_imma_active_ratio: Annotated[Amount, _pipe("imma", "integers")] = None
     encoder_ratio: Annotated[Amount, gauge("Share of the interval in which a video encoder worked")] = None
     decoder_ratio: Annotated[Amount, gauge("Share of the interval in which a video decoder worked")] = None
     jpeg_ratio: Annotated[Amount, gauge("Share of the interval in which a JPEG engine worked")] = None
