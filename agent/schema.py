@@ -30,15 +30,8 @@ CREATE TABLE gpu (
     serial TEXT NOT NULL DEFAULT '',
     board_part TEXT NOT NULL DEFAULT '',
     vbios TEXT NOT NULL DEFAULT '',
-    inforom TEXT NOT NULL DEFAULT '',
-    architecture TEXT NOT NULL DEFAULT '',
     driver TEXT NOT NULL DEFAULT '',
-    cuda TEXT NOT NULL DEFAULT '',
-    minor TEXT NOT NULL DEFAULT '',
-    module TEXT NOT NULL DEFAULT '',
-    chassis TEXT NOT NULL DEFAULT '',
-    slot TEXT NOT NULL DEFAULT '',
-    tray TEXT NOT NULL DEFAULT ''
+    cuda TEXT NOT NULL DEFAULT ''
 );
 -- where a GPU sat, from when to when; to_ms is NULL while it sits there
 CREATE TABLE place (
@@ -87,43 +80,6 @@ CREATE TABLE reading (
     end_ms INTEGER NOT NULL,
     condition TEXT NOT NULL,
     PRIMARY KEY (tick_id, gpu_id, end_ms)
-) WITHOUT ROWID;
--- MIG slices of a reading's GPU; columns follow agent.pieces.SLICE_QUANTITIES
-CREATE TABLE slice_reading (
-    tick_id INTEGER NOT NULL,
-    gpu_id INTEGER NOT NULL,
-    uuid TEXT NOT NULL,
-    profile TEXT NOT NULL,
-    weight_ratio REAL NOT NULL,
-    PRIMARY KEY (tick_id, uuid)
-) WITHOUT ROWID;
--- links, fans, places of memory: a row when a value changes; labels are a JSON list
-CREATE TABLE part (
-    gpu_id INTEGER NOT NULL,
-    quantity TEXT NOT NULL,
-    labels TEXT NOT NULL,
-    at_ms INTEGER NOT NULL,
-    value REAL NOT NULL,
-    PRIMARY KEY (gpu_id, quantity, labels, at_ms)
-) WITHOUT ROWID;
--- what the driver's counters count anew and ours go on with
-CREATE TABLE counter (
-    gpu_id INTEGER NOT NULL,
-    name TEXT NOT NULL,
-    base REAL NOT NULL,
-    raw REAL NOT NULL,
-    epoch TEXT NOT NULL,
-    PRIMARY KEY (gpu_id, name)
-) WITHOUT ROWID;
--- how often each XID came; uuid is empty for a GPU that nobody knows
-CREATE TABLE xid (
-    uuid TEXT NOT NULL,
-    number INTEGER NOT NULL,
-    boot_id TEXT NOT NULL,
-    count INTEGER NOT NULL,
-    first_ms INTEGER NOT NULL,
-    last_ms INTEGER NOT NULL,
-    PRIMARY KEY (uuid, number, boot_id)
 ) WITHOUT ROWID;
 -- the ledger: what each tick added to the accounts
 CREATE TABLE posting (
@@ -187,13 +143,64 @@ INSERT INTO meta (key, value) VALUES ('ticks_dropped', '0');
 """
 
 
-def _first(db: sqlite3.Connection) -> None:
-    for statement in _FIRST.split(";\n"):
-        if statement.strip():
-            db.execute(statement)
+_SECOND = """
+ALTER TABLE gpu ADD COLUMN inforom TEXT NOT NULL DEFAULT '';
+ALTER TABLE gpu ADD COLUMN architecture TEXT NOT NULL DEFAULT '';
+ALTER TABLE gpu ADD COLUMN minor TEXT NOT NULL DEFAULT '';
+ALTER TABLE gpu ADD COLUMN module TEXT NOT NULL DEFAULT '';
+ALTER TABLE gpu ADD COLUMN chassis TEXT NOT NULL DEFAULT '';
+ALTER TABLE gpu ADD COLUMN slot TEXT NOT NULL DEFAULT '';
+ALTER TABLE gpu ADD COLUMN tray TEXT NOT NULL DEFAULT '';
+-- MIG slices of a reading's GPU; columns follow agent.pieces.SLICE_QUANTITIES
+CREATE TABLE slice_reading (
+    tick_id INTEGER NOT NULL,
+    gpu_id INTEGER NOT NULL,
+    uuid TEXT NOT NULL,
+    profile TEXT NOT NULL,
+    weight_ratio REAL NOT NULL,
+    PRIMARY KEY (tick_id, uuid)
+) WITHOUT ROWID;
+-- links, fans, places of memory: a row when a value changes; labels are a JSON list
+CREATE TABLE part (
+    gpu_id INTEGER NOT NULL,
+    quantity TEXT NOT NULL,
+    labels TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    value REAL NOT NULL,
+    PRIMARY KEY (gpu_id, quantity, labels, at_ms)
+) WITHOUT ROWID;
+-- what the driver's counters count anew and ours go on with
+CREATE TABLE counter (
+    gpu_id INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    base REAL NOT NULL,
+    raw REAL NOT NULL,
+    epoch TEXT NOT NULL,
+    PRIMARY KEY (gpu_id, name)
+) WITHOUT ROWID;
+-- how often each XID came; uuid is empty for a GPU that nobody knows
+CREATE TABLE xid (
+    uuid TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    boot_id TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    first_ms INTEGER NOT NULL,
+    last_ms INTEGER NOT NULL,
+    PRIMARY KEY (uuid, number, boot_id)
+) WITHOUT ROWID;
+"""
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_first,)
+def _step(statements: str) -> Callable[[sqlite3.Connection], None]:
+    def run(db: sqlite3.Connection) -> None:
+        for statement in statements.split(";\n"):
+            if statement.strip():
+                db.execute(statement)
+
+    return run
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_step(_FIRST), _step(_SECOND))
 """In order; the position + 1 is the schema's number. Never edit one that was released: add another."""
 
 

@@ -564,8 +564,8 @@ def test_the_tables_are_these(path: Path) -> None:
             *("opened_ms", "closed_ms", "summary", "action"),
         ],
         "gpu": [
-            *("id", "uuid", "model", "serial", "board_part", "vbios", "inforom", "architecture"),
-            *("driver", "cuda", "minor", "module", "chassis", "slot", "tray"),
+            *("id", "uuid", "model", "serial", "board_part", "vbios", "driver", "cuda"),
+            *("inforom", "architecture", "minor", "module", "chassis", "slot", "tray"),
         ],
         "holder": ["id", "kind", "name", "owner", "user", "workload"],
         "meta": ["key", "value"],
@@ -588,6 +588,22 @@ def test_the_tables_are_these(path: Path) -> None:
         "xid": ["uuid", "number", "boot_id", "count", "first_ms", "last_ms"],
     }
     assert single(path, "PRAGMA user_version") == len(MIGRATIONS)
+
+
+def test_a_file_of_the_first_schema_goes_on(path: Path) -> None:
+    """Tables and columns that are new are made, and what the file held stays."""
+    end_ms = fill(path, 1)
+    before = rows(path, "SELECT * FROM account")
+    with closing(sqlite3.connect(path)) as db:
+        for table in ("part", "slice_reading", "counter", "xid"):
+            db.execute(f"DROP TABLE {table}")
+        for column in ("inforom", "architecture", "minor", "module", "chassis", "slot", "tray"):
+            db.execute(f"ALTER TABLE gpu DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 1")
+    with closing(Journal(path, JournalSettings(), end_ms)):
+        assert single(path, "PRAGMA user_version") == len(MIGRATIONS)
+    assert rows(path, "SELECT * FROM account") == before
+    assert goes_on(path, end_ms) is None
 
 
 def test_an_older_file_gets_the_quantities_it_lacks(path: Path) -> None:
