@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import psutil
 
-from agent.states import UNATTRIBUTED
+from agent.states import UNATTRIBUTED, at_work
 from agent.tick import Hold, Holder, Process, Reading, Workload
 
 LONGEST_COMMAND = 60
@@ -57,8 +57,8 @@ class ProcessHolders:
 
     def holds(self, readings: Iterable[Reading]) -> Mapping[str, tuple[Hold, ...]]:
         """Give the holds by UUID of every GPU that has processes."""
-        found = {reading.uuid: self._on(reading.processes) for reading in readings if reading.processes}
-        listed = {one.pid for reading in readings for one in reading.processes or ()}
+        found = {reading.uuid: self._on(work) for reading in readings if (work := at_work(reading))}
+        listed = {one.pid for reading in readings for one in at_work(reading)}
         self._known = {pid: holder for pid, holder in self._known.items() if pid in listed}
         return found
 

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from agent.errors import SettingsError
-from agent.tick import Condition, Hold, Holder, Reading, State, Workload
+from agent.tick import Condition, Hold, Holder, Process, Reading, State, Workload
 
 UNATTRIBUTED = "unattributed"
 """The owner of a held GPU whose holder nobody could name."""
@@ -96,6 +96,11 @@ def _memory_held(reading: Reading, settings: StateSettings) -> bool | None:
     return reading.memory_used_bytes > max(settings.held_memory_bytes, share)
 
 
+def at_work(reading: Reading) -> list[Process]:
+    """List the processes that hold the GPU: a display server, which sits on every GPU, holds none."""
+    return [one for one in reading.processes or () if one.kind != "graphics"]
+
+
 def judge(
     reading: Reading, holds: Sequence[Hold], settings: StateSettings, *, drained: bool = False
 ) -> Verdict:
@@ -106,8 +111,9 @@ def judge(
         return Verdict(State.DOWN)
     active = activity(reading, settings)
     by_memory = _memory_held(reading, settings)
-    if not holds and (reading.processes or by_memory):
-        holds = (_BY_PROCESS if reading.processes else _BY_MEMORY,)
+    working = at_work(reading)
+    if not holds and (working or by_memory):
+        holds = (_BY_PROCESS if working else _BY_MEMORY,)
     if active is None:
         nothing_seen = by_memory is None and reading.processes is None
         return Verdict(State.UNKNOWN if holds or nothing_seen else State.FREE)

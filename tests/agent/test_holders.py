@@ -153,3 +153,15 @@ def test_a_process_that_ended_is_nobody() -> None:
         child.wait()
     assert person_of(child.pid) is None
     assert person_of(2**31 - 1) is None
+
+
+def test_a_display_server_holds_no_gpu() -> None:
+    """A process that only draws sits on every GPU of a host with a screen; MPS clients are at work."""
+    draws = Process(pid=100, kind="graphics", memory_used_bytes=4 * 2**20)
+    client = Process(pid=200, kind="mps")
+    ask = Host(pid200=("alice", "python train.py"))
+    reading = reading_of("GPU-1", 0, 10_000, {"busy_ratio": 0.0}, processes=(draws,))
+    assert ProcessHolders(Workload.BATCH, ask).holds([reading]) == {}
+    shared = reading_of("GPU-1", 0, 10_000, {"busy_ratio": 0.0}, processes=(draws, client))
+    (holds,) = ProcessHolders(Workload.BATCH, ask).holds([shared]).values()
+    assert [hold.holder.owner for hold in holds] == ["alice"]

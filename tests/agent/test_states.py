@@ -230,3 +230,12 @@ def test_settings_that_cannot_be_meant_are_refused(name: str, value: object) -> 
     """A refused value is named with its section."""
     with pytest.raises(SettingsError, match=rf"^\[states\] {name} "):
         StateSettings(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_gpu_with_only_a_display_server_is_free() -> None:
+    """What only draws does not hold; what computes does, though nobody could name it."""
+    idle = {"busy_ratio": 0.0, "memory_used_bytes": 4.0 * 2**20}
+    draws = reading_of("GPU-1", 0, 10_000, idle, processes=(Process(pid=100, kind="graphics"),))
+    works = reading_of("GPU-1", 0, 10_000, idle, processes=(Process(pid=100),))
+    assert judge(draws, (), StateSettings()).state is State.FREE
+    assert judge(works, (), StateSettings()).state is State.HELD_GAP
