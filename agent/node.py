@@ -28,7 +28,10 @@ from agent.view import Health, View, states_of
 
 PRUNE_TICKS = 360
 LOOK_SECONDS = 3.0
-"""How long a request to let go of the driver may wait to be seen."""
+"""How long a request to let go of the driver may wait to be seen while GPUs are read: each look costs as much
+as a dozen calls."""
+IDLE_LOOK_SECONDS = 1.0
+"""The same while nothing is read."""
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 log = logging.getLogger("gputally")
 
@@ -120,7 +123,8 @@ class Node:
         """Wait for one frame and take it; False when the time was over or waiting was ended."""
         if self._release:
             self._look_at(self._release)
-            timeout_seconds = min(timeout_seconds, LOOK_SECONDS)
+            reads = not self._released and not self._chronicle.absent
+            timeout_seconds = min(timeout_seconds, LOOK_SECONDS if reads else IDLE_LOOK_SECONDS)
         self._read_kernel_log()
         frame = self._frames.next(max(0.0, min(timeout_seconds, self._silence_left())))
         self.take(frame)
