@@ -79,7 +79,7 @@ class Batch(Generic[K]):
         """Take what the driver filled in; True when something else is to be asked now instead."""
         refused: list[tuple[K, str]] = []
         answers = list(_FIELD.iter_unpack(self._bytes))
-        if all(code == _UNKNOWN for _, _, _, _, _, code, _ in answers):
+        if answers[0][5] == _UNKNOWN and all(answer[5] == _UNKNOWN for answer in answers):
             self._fail()
             return False
         self._unknown = 0

@@ -15,7 +15,7 @@ from statistics import median
 
 import psutil
 
-from bench.latency import build, cost
+from bench.latency import build, cost, sampling
 from bench.own import own
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -105,6 +105,10 @@ def latencies(here: Path, ticks: int) -> None:
     if library is None:
         say("own time over time in calls", "no C compiler", "at most 1.5")
         return
+    for latency_us in (0, 20, 200):
+        ours_ms, bare_ms = sampling(library, latency_us)
+        told = f"{ours_ms:.1f} / {bare_ms:.1f} = {ours_ms / bare_ms:.2f}"
+        say(f"sampling over the same calls made barely, of {latency_us} µs, ms", told, "at most 1.5")
     for latency_us in (0, 20, 200):
         measured = cost(library, latency_us, ticks)
         told = f"{measured.own_ms:.1f} / {measured.calls_ms:.1f} = {measured.own_ms / measured.calls_ms:.2f}"

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { GPUS = 8, OK = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, TIMEOUT = 10 };
+enum { GPUS = 8, OK = 0, NOT_SUPPORTED = 3, NOT_FOUND = 6, TOO_SMALL = 7, TIMEOUT = 10 };
 
 static int64_t latency_ns;
 static char gpus[GPUS];
@@ -119,6 +119,10 @@ int nvmlDeviceGetSamples(void *gpu, unsigned kind, uint64_t after_us, unsigned *
     uint64_t newest = now_ns(CLOCK_REALTIME) / 1000 * 6 / 1000000, oldest = newest - 71, found = 0;
     (void)gpu;
     *type = 1;
+    if (!out) {
+        *count = 72;
+        return answer(OK);
+    }
     for (uint64_t at = oldest; at <= newest && found < *count; at++) {
         uint64_t at_us = at * 1000000 / 6;
         if (at_us > after_us) {
@@ -137,6 +141,9 @@ struct share { unsigned pid, pad; uint64_t at_us; unsigned sm, memory, encoder, 
 
 static int one_process(unsigned *count, struct process *out) {
     *count = 1;
+    if (!out) {
+        return answer(TOO_SMALL);
+    }
     out->pid = 1, out->memory = 117087393546, out->instance = out->part = 0xFFFFFFFF;
     return answer(OK);
 }

@@ -39,6 +39,19 @@ def build(folder: Path) -> Path | None:
     return library
 
 
+def sampling(library: Path, latency_us: int) -> tuple[float, float]:
+    """Give the milliseconds of a tick's sampling, and of the same calls made barely; see bench/bare.py."""
+    environment = {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(library.parent),
+        "BENCH_LATENCY_US": str(latency_us),
+    }
+    command = [sys.executable, "-m", "bench.bare"]
+    done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    ours_ms, bare_ms = map(float, done.stdout.split())
+    return ours_ms, bare_ms
+
+
 def cost(library: Path, latency_us: int, ticks: int) -> Cost:
     """Run an agent for so many intervals over calls that take so long."""
     environment = {
