@@ -66,6 +66,16 @@ def _nvlink(kind: str) -> Metric:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Busy:
+    """What NVML calls utilization: time in which anything was at work, however little."""
+
+    busy_ratio: Annotated[Amount, gauge("Share of the interval in which any kernel was resident")] = None
+    memory_busy_ratio: Annotated[
+        Amount, gauge("Share of the interval in which device memory was read or written")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Activity:
     """What a whole GPU and a MIG slice may both tell, as exact means: from GPM, on Hopper and newer."""
 
@@ -97,17 +107,13 @@ class Activity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantities(Activity):
+class Quantities(Activity, Busy):
     """All that may be known of one GPU. Without slots, so that what is not known takes neither time nor room.
 
     What reads a GPU must have a line for each: agent/watch.py does not import otherwise.
     """
 
     # Activity
-    busy_ratio: Annotated[Amount, gauge("Share of the interval in which any kernel was resident")] = None
-    memory_busy_ratio: Annotated[
-        Amount, gauge("Share of the interval in which device memory was read or written")
-    ] = None
     tensor_dfma_active_ratio: Annotated[Amount, _pipe("dfma", "Cycles of one kind of tensor pipe")] = None
     tensor_hmma_active_ratio: Annotated[Amount, _pipe("hmma", "half precision")] = None
     tensor_dmma_active_ratio: Annotated[Amount, _pipe("dmma", "double precision")] = None
