@@ -6,7 +6,7 @@ of it: whatever is not exactly a frame raises FrameError.
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
@@ -74,8 +74,12 @@ def _tick(tick: Tick) -> dict[str, Any]:
     }
 
 
+def _known(one: Reading | Slice, names: Iterable[str]) -> dict[str, float]:
+    values = ((name, getattr(one, name)) for name in names)
+    return {name: value for name, value in values if value is not None}
+
+
 def _reading(reading: Reading) -> dict[str, Any]:
-    known = {name: getattr(reading, name) for name in QUANTITIES}
     return {
         "uuid": reading.uuid,
         "condition": reading.condition.value,
@@ -84,7 +88,7 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "processes": None if reading.processes is None else [_plain(one) for one in reading.processes],
         "parts": reading.parts,
         "slices": None if reading.slices is None else [_slice(one) for one in reading.slices],
-        "values": {name: value for name, value in known.items() if value is not None},
+        "values": _known(reading, QUANTITIES),
     }
 
 
@@ -96,12 +100,11 @@ def _plain(one: Gpu | Process) -> dict[str, Any]:
 
 
 def _slice(one: Slice) -> dict[str, Any]:
-    known = {name: getattr(one, name) for name in SLICE_QUANTITIES}
     return {
         "uuid": one.uuid,
         "profile": one.profile,
         "weight_ratio": one.weight_ratio,
-        "values": {name: value for name, value in known.items() if value is not None},
+        "values": _known(one, SLICE_QUANTITIES),
     }
 
 

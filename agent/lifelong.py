@@ -113,6 +113,10 @@ class Lifelong:
                 self._chains[key] = self._chains[key]._replace(raw=raw)
                 self._changed.add(key)
 
+    def _catch_up_all(self) -> None:
+        for uuid in list(self._ahead):
+            self._catch_up(uuid)
+
     def _lift_parts(
         self, uuid: str, parts: tuple[Part, ...], epochs: Mapping[Origin, str], *, anew: bool
     ) -> tuple[Part, ...]:
@@ -158,14 +162,12 @@ class Lifelong:
 
     def changed(self) -> list[Row]:
         """Give the rows that the journal does not hold yet."""
-        for uuid in list(self._ahead):
-            self._catch_up(uuid)
+        self._catch_up_all()
         return [Row(uuid, name, self._chains[uuid, name]) for uuid, name in sorted(self._changed)]
 
     def all(self) -> list[Row]:
         """Give every row, for a journal that begins anew."""
-        for uuid in list(self._ahead):
-            self._catch_up(uuid)
+        self._catch_up_all()
         return [Row(uuid, name, chain) for (uuid, name), chain in self._chains.items()]
 
     def saved(self) -> None:

@@ -248,12 +248,16 @@ class Prober:
             self._stuck.append(child)
         return code
 
+    def _leave(self, child: Child) -> None:
+        """Ask a child to end, and do not wait for it."""
+        child.end(0.0)
+        self._stuck.append(child)
+
     def _go_on_without(self, index: int, function: str, seconds: float) -> Hung:
         """Leave a probe that hangs alone, and start a fresh one that does not touch its GPU."""
         child, self._child = self._child, None
         if child:
-            child.end(0.0)
-            self._stuck.append(child)
+            self._leave(child)
         self._sick[index] = _Sick(self._gpus.get(index), time.monotonic() + TRY_AGAIN_SECONDS[0])
         self._start_at = 0.0
         return Hung(index, self._gpus.get(index), function, seconds)
@@ -293,8 +297,7 @@ class Prober:
     def _give_up_trial(self) -> None:
         if self._trial:
             child, self._trial = self._trial[1], None
-            child.end(0.0)
-            self._stuck.append(child)
+            self._leave(child)
 
 
 def _with_cell(mission: Mission, cell: int) -> Mission:

@@ -140,7 +140,7 @@ class Watch:
         device, polls = self._device, self._now
         for name, value in device.polled.read().items():
             polls.add(name, value or None if name == "memory_temperature_celsius" else value)
-        if not self._counts_energy() and not device.polled.tells("power_watts"):
+        if not self._device.counts_energy() and not device.polled.tells("power_watts"):
             polls.add("power_watts", device.power_watts())
         polls.add("temperature_celsius", device.temperature_celsius())
         if self._polled % CLOCK_POLLS == 0 or polls.last("sm_clock_hertz") is None:
@@ -152,9 +152,6 @@ class Watch:
             polls.add("busy_ratio", device.utilization_ratio())
         self._processes.poll(self._mig.uuid_of)
         self._poll_slowly()
-
-    def _counts_energy(self) -> bool:
-        return self._device.counts_energy()
 
     def _read_counters(self) -> None:
         """Read what closes an interval and opens the next, with the moment at which it was read."""
@@ -212,7 +209,7 @@ class Watch:
     def fetch(self, *, engines: bool) -> None:
         """Take what the driver's rings gained since the last time; those that matter less only if told."""
         for name, ring in self._rings.items():
-            rare = name in RARE or (name == "power_watts" and self._counts_energy())
+            rare = name in RARE or (name == "power_watts" and self._device.counts_energy())
             if rare and not engines:
                 continue
             samples = self._device.samples(RINGS[name], ring.last_us)
