@@ -7,12 +7,12 @@ Field numbers, units and scopes are those of nvml.h.
 import struct
 import sys
 from collections.abc import Callable, Hashable, Mapping
-from ctypes import byref, c_int32, c_ubyte
-from math import isfinite, nan
+from ctypes import Array, byref, c_int32, c_ubyte
+from math import isfinite, nan, nextafter
 from typing import Generic, NamedTuple, TypeVar
 
 from agent.nvml import INVALID_ARGUMENT, LASTING, UNKNOWN_IN_A_ROW, Caller, FieldValue, GpuGone
-from agent.sanity import SENTINEL, believed
+from agent.sanity import BOUNDS, SENTINEL, believed
 from agent.tick import Condition
 
 ALL_LINKS = 0xFFFFFFFF
@@ -27,6 +27,8 @@ _NO_SUCH_FIELD = (INVALID_ARGUMENT, _UNKNOWN)
 K = TypeVar("K", bound=Hashable)
 _AS = {0: "d", 1: "I", 2: "L", 3: "Q", 4: "q", 5: "i", 6: "H"}
 """How nvmlValueType_t lies in the eight bytes of a value."""
+_BEFORE_TYPE = "24x"
+_LARGEST = nextafter(SENTINEL, 0.0)
 
 
 class Field(NamedTuple):
@@ -53,9 +55,12 @@ class Batch(Generic[K]):
         self._arrange()
 
     def _arrange(self) -> None:
+        self._usual: _Usual[K] | None = None
         self._asked = [(key, _quantity(key), choices[0]) for key, choices in self._open.items() if choices]
         self._values = (FieldValue * len(self._asked))()
         self._bytes = (c_ubyte * (len(self._asked) * _FIELD.size)).from_buffer(self._values)
+        arguments = c_int32(len(self._asked)), byref(self._values)
+        self._ask = self._caller.prepare(self._what, "nvmlDeviceGetFieldValues", *arguments)
         for place, (_, _, field) in enumerate(self._asked):
             self._values[place].fieldId = field.number
             self._values[place].scopeId = field.scope
@@ -67,16 +72,14 @@ class Batch(Generic[K]):
     def read(self) -> dict[K, float]:
         """Read all at once; what has no value is left out. Raises GpuGone, NvmlUnavailable."""
         values: dict[K, float] = {}
-        again = True
-        while again and self._asked:
-            arguments = c_int32(len(self._asked)), byref(self._values)
-            again = self._caller.ask(self._what, "nvmlDeviceGetFieldValues", *arguments) and self._take(
-                values
-            )
+        while self._asked and self._ask() and self._take(values):
+            pass
         return values
 
     def _take(self, values: dict[K, float]) -> bool:
         """Take what the driver filled in; True when something else is to be asked now instead."""
+        if self._usual and self._usual.take(self._bytes, values):
+            return False
         refused: list[tuple[K, str]] = []
         answers = list(_FIELD.iter_unpack(self._bytes))
         if answers[0][5] == _UNKNOWN and all(answer[5] == _UNKNOWN for answer in answers):
@@ -98,7 +101,10 @@ class Batch(Generic[K]):
                 self._caller.nvml.failed(self._caller.uuid, quantity, "failed")
             else:
                 self._caller.sort(quantity, code)
-        return bool(refused) and self._give_up(refused, values)
+        if refused:
+            return self._give_up(refused, values)
+        self._usual = _usual(self._asked, answers)
+        return False
 
     def _fail(self) -> None:
         """Count that every entry was an "unknown error": the same as if the call had been."""
@@ -117,6 +123,56 @@ class Batch(Generic[K]):
                 self._caller.refuse(_quantity(key), reason)
         self._arrange()
         return any(self._open[key] and key not in values for key, _ in refused)
+
+
+_Row = tuple[K, float, Callable[[float], float] | None, float, float]
+
+
+class _Usual(Generic[K]):
+    """What a batch answers nearly always, read in one go: each entry of the type it had, none refused.
+
+    A row is a key, what its number is worth, and the least and largest that is believed: of raw numbers for a
+    factor, of decoded ones for a function.
+    """
+
+    def __init__(self, kinds: tuple[int, ...], rows: list["_Row[K]"]) -> None:
+        self._kinds = kinds
+        self._rows = rows
+        self._form = struct.Struct("".join(f"{_BEFORE_TYPE}Q{_AS[kind]}0Q" for kind in kinds))
+
+    def take(self, answered: "Array[c_ubyte]", values: dict[K, float]) -> bool:
+        """Take all values, or none when anything is not as usual."""
+        told = self._form.unpack(answered)
+        if told[::2] != self._kinds:
+            return False
+        found = {}
+        for (key, scale, decode, least, most), raw in zip(self._rows, told[1::2], strict=True):
+            number = raw if decode is None else decode(raw)
+            if not least <= number <= most:
+                return False
+            found[key] = number * scale
+        values.update(found)
+        return True
+
+
+def _usual(
+    asked: list[tuple[K, str, Field]], answers: list[tuple[int, int, int, int, int, int, int]]
+) -> _Usual[K] | None:
+    """Remember how a batch answered; None unless every entry has a value of a known type."""
+    if any(code or kind not in _AS for *_, kind, code, _ in answers):
+        return None
+    rows: list[_Row[K]] = []
+    for (key, quantity, field), answer in zip(asked, answers, strict=True):
+        known = _ALL_ONES - 1 if answer[4] == _UNSIGNED_INT else _LARGEST
+        decode = _guarded(field.decode, known) if field.decode else None
+        scale = 1.0 if decode else field.scale
+        least, most = (bound / scale for bound in BOUNDS[quantity])
+        rows.append((key, scale, decode, least, min(most, known)))
+    return _Usual(tuple(answer[4] for answer in answers), rows)
+
+
+def _guarded(decode: Callable[[float], float], known: float) -> Callable[[float], float]:
+    return lambda raw: decode(raw) if raw <= known else nan
 
 
 def _quantity(key: object) -> str:

@@ -12,13 +12,14 @@ from typing import NamedTuple
 
 SIZE = 96
 NO_GPU = -1
-_HEAD = struct.Struct("@qq")
+HEAD = struct.Struct("@qq")
 """Two words of the machine, copied as words: a reader never sees half a number, nor a 0 in between."""
 _BEAT = struct.Struct("@q")
 _BEATS = slice(0, _BEAT.size)
-_NUMBERS = slice(_BEAT.size, _BEAT.size + _HEAD.size)
-_NAME = slice(_BEAT.size + _HEAD.size, SIZE)
-_NO_CALL = _HEAD.pack(0, NO_GPU)
+NUMBERS = slice(_BEAT.size, _BEAT.size + HEAD.size)
+_NAME = slice(_BEAT.size + HEAD.size, SIZE)
+CALL = slice(NUMBERS.start, SIZE)
+NO_CALL = HEAD.pack(0, NO_GPU)
 
 
 class InCall(NamedTuple):
@@ -30,45 +31,52 @@ class InCall(NamedTuple):
 
 
 class Cell:
-    """The shared bytes. The parent makes one without a descriptor, the probe one of what it was given."""
+    """The shared bytes. The parent makes one without a descriptor, the probe one of what it was given.
+
+    Calls are written to its `memory` by `begin` and `end`.
+    """
 
     def __init__(self, descriptor: int | None = None) -> None:
         self.descriptor = os.memfd_create("gputally-cell") if descriptor is None else descriptor
         os.ftruncate(self.descriptor, SIZE)
-        self._memory = mmap.mmap(self.descriptor, SIZE)
+        self.memory = mmap.mmap(self.descriptor, SIZE)
         if descriptor is None:
-            self.end()
+            end(self.memory)
 
     def beat(self, now_ns: int) -> None:
         """Say that the probe polled, at a monotonic moment."""
-        self._memory[_BEATS] = _BEAT.pack(now_ns)
+        self.memory[_BEATS] = _BEAT.pack(now_ns)
 
     def beat_ns(self) -> int:
         """Tell when the probe polled last; 0 for never."""
-        return int(_BEAT.unpack(self._memory[_BEATS])[0])
-
-    def begin(self, since_ns: int, index: int, name: bytes) -> None:
-        """Say that a call begins; `name` is exactly as long as `padded` makes it."""
-        self._memory[_NAME] = name
-        self._memory[_NUMBERS] = _HEAD.pack(since_ns, index)
-
-    def end(self) -> None:
-        """Say that the call came back."""
-        self._memory[_NUMBERS] = _NO_CALL
+        return int(_BEAT.unpack(self.memory[_BEATS])[0])
 
     def read(self) -> InCall | None:
         """Tell the call in progress, if there is one."""
-        since_ns, index = _HEAD.unpack(self._memory[_NUMBERS])
+        since_ns, index = HEAD.unpack(self.memory[NUMBERS])
         if not since_ns:
             return None
-        return InCall(since_ns, index, self._memory[_NAME].rstrip(b"\0").decode("ascii", "replace"))
+        return InCall(since_ns, index, self.memory[_NAME].rstrip(b"\0").decode("ascii", "replace"))
 
     def close(self) -> None:
         """Let go of the memory; doing so twice is harmless."""
-        self._memory.close()
+        self.memory.close()
         if self.descriptor >= 0:
             os.close(self.descriptor)
         self.descriptor = -1
+
+
+Memory = mmap.mmap | bytearray
+
+
+def begin(memory: Memory, since_ns: int, index: int, name: bytes) -> None:
+    """Say that a call begins; `name` is exactly as long as `padded` makes it."""
+    memory[CALL] = HEAD.pack(since_ns, index) + name
+
+
+def end(memory: Memory) -> None:
+    """Say that the call came back."""
+    memory[NUMBERS] = NO_CALL
 
 
 def padded(name: str) -> bytes:

@@ -5,7 +5,7 @@ Every method raises GpuGone when the device no longer answers, NvmlUnavailable w
 """
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ctypes import byref, c_uint, c_ulonglong
 from typing import NamedTuple
 
@@ -13,6 +13,7 @@ from agent.batch import ALL_LINKS, Batch, Field
 from agent.nvml import (
     NO_SUCH_FUNCTION,
     Caller,
+    Margin,
     Memory,
     OldMemory,
     ProcessInfo,
@@ -23,7 +24,7 @@ from agent.nvml import (
     versioned,
 )
 from agent.quantities import Amount
-from agent.sanity import believed
+from agent.sanity import BOUNDS, PETABYTE, believed
 from agent.tick import Gpu, Kind, Process
 
 POLLED: Mapping[str, tuple[Field, ...]] = {
@@ -73,12 +74,16 @@ what drivers before 575 have instead of 269 and 270; 202, 204 and 215 are what B
 
 RING_ENTRIES = 256
 """More than any ring holds, so that one call fetches it all."""
+_RINGS = [f"samples_{kind}" for kind in range(10)]
+"""What each ring is called among refusals, by its number of nvmlSamplingType_t."""
 _SAMPLE = struct.Struct("QI4x")
 """nvmlSample_t: timestamp and a value that is an unsigned int in all rings we read."""
 _MEMORY = struct.Struct("I4xQQQQ")
 """nvmlMemory_v2_t: version, total, reserved, free, used."""
 _TEMPERATURE = struct.Struct("IIi")
 """nvmlTemperature_v1_t: version, sensor, degrees."""
+_MARGIN = struct.Struct("Ii")
+"""nvmlMarginTemperature_v1_t: version, degrees."""
 _PROCESS = struct.Struct("I4xQII")
 """nvmlProcessInfo_t: pid, memory, GPU instance, compute instance."""
 _PROCESS_SAMPLE = struct.Struct("I4xQIIII")
@@ -114,15 +119,36 @@ class Device:
         self.counted = Batch("counted", caller, COUNTED)
         self._list_version = "_v2" if scrambles_v3(gpu.driver) else "_v3"
         self._memory = versioned(Memory)
+        self._ask_memory = caller.prepare("memory_v2", "nvmlDeviceGetMemoryInfo_v2", byref(self._memory))
         self._temperature = versioned(Temperature)
+        self._temperature.sensorType = 0
+        self._ask_temperature = caller.prepare(
+            "temperature_v", "nvmlDeviceGetTemperatureV", byref(self._temperature)
+        )
+        self._margin = versioned(Margin)
+        self._ask_margin = caller.prepare(
+            "temperature_margin", "nvmlDeviceGetMarginTemperature", byref(self._margin)
+        )
+        self._megahertz, self._ask_clock = c_uint(), dict[str, Callable[[], bool]]()
         self._samples = (Sample * RING_ENTRIES)()
         self._sample_bytes = memoryview(self._samples).cast("B")
+        self._after_us, self._count = c_ulonglong(), c_uint()
+        self._ask_ring = dict[int, Callable[[], bool]]()
         self._processes = (ProcessInfo * 64)()
         self._process_samples = (ProcessSample * 128)()
+        self._process_sample_bytes = memoryview(self._process_samples).cast("B")
+        self._ask_process_samples = caller.prepare(
+            "process_samples",
+            "nvmlDeviceGetProcessUtilization",
+            self._process_samples,
+            byref(self._count),
+            self._after_us,
+        )
 
     def amount(self, name: str, value: float) -> Amount:
         """Give a value if it can be one of this quantity; count it if not."""
-        if believed(name, value):
+        least, most = BOUNDS[name]
+        if least <= value <= most:
             return float(value)
         self.caller.nvml.failed(self.uuid, name, "impossible")
         return None
@@ -143,19 +169,24 @@ class Device:
 
     def temperature_celsius(self) -> Amount:
         """Core temperature now."""
-        answer, caller = self._temperature, self.caller
-        answer.sensorType = 0
-        if caller.ask("temperature_v", "nvmlDeviceGetTemperatureV", byref(answer)):
-            return self.amount("temperature_celsius", _TEMPERATURE.unpack_from(answer)[2])
+        caller = self.caller
+        if self._ask_temperature():
+            return self.amount("temperature_celsius", _TEMPERATURE.unpack_from(self._temperature)[2])
         if "temperature_v" not in caller.refused:
             return None
         celsius = caller.number("temperature_celsius", "nvmlDeviceGetTemperature", c_uint(0))
         return None if celsius is None else self.amount("temperature_celsius", celsius)
 
+    def temperature_margin_celsius(self) -> Amount:
+        """How far the core is from where clocks are lowered, by the driver of newer products."""
+        if not self._ask_margin():
+            return None
+        return self.amount("temperature_margin_celsius", _MARGIN.unpack_from(self._margin)[1])
+
     def memory_bytes(self) -> dict[str, Amount]:
         """Memory now, by quantity. Where the driver's own is not told, the used contains it."""
         reserved: int | None
-        if self.caller.ask("memory_v2", "nvmlDeviceGetMemoryInfo_v2", byref(self._memory)):
+        if self._ask_memory():
             _, total, reserved, free, used = _MEMORY.unpack_from(self._memory)
         elif "memory_v2" in self.caller.refused:
             answer = OldMemory()
@@ -164,6 +195,13 @@ class Device:
             total, reserved, free, used = answer.total, None, answer.free, answer.used
         else:
             return {}
+        if reserved is not None and max(total, reserved, free, used) <= PETABYTE:
+            return {
+                "memory_used_bytes": float(used),
+                "memory_free_bytes": float(free),
+                "memory_total_bytes": float(total),
+                "memory_reserved_bytes": float(reserved),
+            }
         return {
             "memory_used_bytes": self.amount("memory_used_bytes", used),
             "memory_free_bytes": self.amount("memory_free_bytes", free),
@@ -175,27 +213,33 @@ class Device:
 
     def clock_hertz(self, name: str, which: int, function: str = "nvmlDeviceGetClockInfo") -> Amount:
         """Read a clock now: 1 the multiprocessors, 2 the memory; or by another function, the highest."""
-        megahertz = self.caller.number(name, function, c_uint(which))
-        return None if megahertz is None else self.amount(name, megahertz * 1e6)
+        ask = self._ask_clock.get(name)
+        if ask is None:
+            ask = self.caller.prepare(name, function, c_uint(which), byref(self._megahertz))
+            self._ask_clock[name] = ask
+        return self.amount(name, self._megahertz.value * 1e6) if ask() else None
 
     def has_samples(self, kind: int) -> bool:
         """Tell whether the driver keeps a ring of this kind, as far as is known."""
-        return f"samples_{kind}" not in self.caller.refused
+        return _RINGS[kind] not in self.caller.refused
 
     def samples(self, kind: int, after_us: int) -> list[tuple[int, int]]:
         """Fetch what a driver's ring gained after a moment: (time in µs, whole number), oldest first."""
-        value_type, count = c_uint(), c_uint(RING_ENTRIES)
-        if not self.caller.ask(
-            f"samples_{kind}",
-            "nvmlDeviceGetSamples",
-            c_uint(kind),
-            c_ulonglong(after_us),
-            byref(value_type),
-            byref(count),
-            self._samples,
-        ):
+        ask = self._ask_ring.get(kind)
+        if ask is None:
+            ask = self._ask_ring[kind] = self.caller.prepare(
+                _RINGS[kind],
+                "nvmlDeviceGetSamples",
+                c_uint(kind),
+                self._after_us,
+                byref(c_uint()),
+                byref(self._count),
+                self._samples,
+            )
+        self._after_us.value, self._count.value = after_us, RING_ENTRIES
+        if not ask():
             return []
-        return list(_SAMPLE.iter_unpack(self._sample_bytes[: count.value * _SAMPLE.size]))
+        return list(_SAMPLE.iter_unpack(self._sample_bytes[: self._count.value * _SAMPLE.size]))
 
     def utilization_ratio(self) -> Amount:
         """Read the driver's own short-window busy share: a snapshot, for where there is no ring."""
@@ -238,19 +282,11 @@ class Device:
 
     def process_samples(self, after_us: int) -> Iterator[tuple[int, int, float]]:
         """Fetch each process's mean share of the multiprocessors since a moment: (time in µs, pid, share)."""
-        count = c_uint(len(self._process_samples))
-        if not self.caller.ask(
-            "process_samples",
-            "nvmlDeviceGetProcessUtilization",
-            self._process_samples,
-            byref(count),
-            c_ulonglong(after_us),
-        ):
+        self._after_us.value, self._count.value = after_us, len(self._process_samples)
+        if not self._ask_process_samples():
             return
-        size = min(count.value, len(self._process_samples)) * _PROCESS_SAMPLE.size
-        for pid, at_us, percent, *_ in _PROCESS_SAMPLE.iter_unpack(
-            memoryview(self._process_samples).cast("B")[:size]
-        ):
+        size = min(self._count.value, len(self._process_samples)) * _PROCESS_SAMPLE.size
+        for pid, at_us, percent, *_ in _PROCESS_SAMPLE.iter_unpack(self._process_sample_bytes[:size]):
             if percent > 100:  # noqa: PLR2004  what no share can be
                 self.caller.nvml.failed(self.uuid, "process_sm_ratio", "impossible")
             elif at_us > after_us:

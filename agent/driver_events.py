@@ -4,7 +4,7 @@ One set of events serves all GPUs. It is asked at every poll and never waited fo
 what comes between two polls waits in the driver.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from ctypes import byref, c_uint, c_ulonglong, c_void_p, cast
 from typing import NamedTuple
@@ -38,6 +38,8 @@ class DriverEvents:
         self._nvml = nvml
         self._clock = clock
         self._set: object = None
+        self._data = EventData()
+        self._wait: Callable[[], int] | None = None
         self._uuids: dict[int | None, str] = {}
         self._rest_until_ms = 0
 
@@ -49,6 +51,7 @@ class DriverEvents:
             self._nvml.failed("", "xid_errors_total", "unsupported")
             return
         self._set = made
+        self._wait = self._nvml.prepare(NO_GPU, "nvmlEventSetWait_v2", made, byref(self._data), c_uint(0))
         for device in devices:
             with suppress(GpuGone):  # the next poll finds that out, and what it means
                 self._register(device, made)
@@ -65,13 +68,13 @@ class DriverEvents:
         """Give what was reported since the last look."""
         found = Happened([], set())
         now_ms = self._clock.monotonic_ns() // 1_000_000
-        if self._set is None or now_ms < self._rest_until_ms or not self._uuids:
+        if self._wait is None or now_ms < self._rest_until_ms or not self._uuids:
             return found
-        data, until_ns = EventData(), self._clock.monotonic_ns() + MOST_NS
+        data, until_ns = self._data, self._clock.monotonic_ns() + MOST_NS
         for _ in range(MOST_AT_ONCE):
             if self._clock.monotonic_ns() > until_ns:
                 break
-            code = self._nvml.call(NO_GPU, "nvmlEventSetWait_v2", self._set, byref(data), c_uint(0))
+            code = self._wait()
             if code:
                 if code != TIMEOUT:
                     self._nvml.failed("", "xid_errors_total", "failed")
@@ -88,6 +91,6 @@ class DriverEvents:
         """Free the set, before the driver is closed."""
         if self._set is not None:
             self._nvml.call(NO_GPU, "nvmlEventSetFree", self._set)
-        self._set = None
+        self._set = self._wait = None
         self._uuids = {}
         self._rest_until_ms = 0

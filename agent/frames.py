@@ -1,16 +1,20 @@
 """What the probe says to its parent: frames of four bytes of length, big-endian, and that much JSON.
 
-A frame is a tick, a sign of life, or the sentence that says why NVML cannot be used. The parent trusts none
-of it: whatever is not exactly a frame raises FrameError.
+The figures of a reading stand in it as one text (agent/figures.py), since to write and read a hundred numbers
+as JSON would cost more than to ask the driver for them; so does what hardly ever changes, which is then
+neither made nor read anew. A frame is a tick, a sign of life, or the sentence that says why NVML cannot be
+used. The parent trusts none of it: whatever is not exactly a frame raises FrameError.
 """
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, get_args
 
 from agent.errors import FrameError
+from agent.figures import Figures, read_numbers, write_numbers
 from agent.pieces import SLICE_QUANTITIES
 from agent.quantities import QUANTITIES
 from agent.tick import (
@@ -31,6 +35,11 @@ from agent.tick import (
 
 LENGTH_BYTES = 4
 MAX_BYTES = 8 * 1024 * 1024
+_FIGURES, _SLICE_FIGURES = Figures(QUANTITIES), Figures(SLICE_QUANTITIES)
+SETS_OF_PARTS = 16
+"""The GPUs of a node are alike: one set of parts, or two while some are partitioned."""
+GPUS = 64
+"""More than a node has: what is told of each hardly ever changes."""
 _TICK_NUMBERS = ("start_ms", "end_ms", "since_ms", "driver_calls", "driver_seconds", "late_seconds")
 
 
@@ -67,16 +76,11 @@ def _tick(tick: Tick) -> dict[str, Any]:
         "kind": "tick",
         "node": tick.node,
         **{name: getattr(tick, name) for name in _TICK_NUMBERS},
-        "gpus": None if tick.gpus is None else [_plain(gpu) for gpu in tick.gpus],
+        "gpus": None if tick.gpus is None else [_gpu_text(gpu) for gpu in tick.gpus],
         "refusals": [list(refusal) for refusal in tick.refusals],
         "xids": [xid._asdict() for xid in tick.xids],
         "readings": [_reading(reading) for reading in tick.readings],
     }
-
-
-def _known(one: Reading | Slice, names: Iterable[str]) -> dict[str, float]:
-    values = ((name, getattr(one, name)) for name in names)
-    return {name: value for name, value in values if value is not None}
 
 
 def _reading(reading: Reading) -> dict[str, Any]:
@@ -86,10 +90,25 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "start_ms": reading.start_ms,
         "end_ms": reading.end_ms,
         "processes": None if reading.processes is None else [_plain(one) for one in reading.processes],
-        "parts": reading.parts,
+        "parts": None if reading.parts is None else _parts(reading.parts),
         "slices": None if reading.slices is None else [_slice(one) for one in reading.slices],
-        "values": _known(reading, QUANTITIES),
+        "values": _FIGURES.write(vars(reading)),
     }
+
+
+def _parts(parts: tuple[Part, ...]) -> list[str]:
+    """Give what the parts are, which hardly ever changes and is cached, and their figures."""
+    return [_keys(tuple([part[:2] for part in parts])), write_numbers([part.value for part in parts])]
+
+
+@lru_cache(maxsize=SETS_OF_PARTS)
+def _keys(keys: tuple[tuple[str, tuple[str, ...]], ...]) -> str:
+    return json.dumps(keys, separators=(",", ":"))
+
+
+@lru_cache(maxsize=GPUS)
+def _gpu_text(gpu: Gpu) -> str:
+    return json.dumps(_plain(gpu), separators=(",", ":"))
 
 
 _NAMES = {kind: tuple(field.name for field in fields(kind)) for kind in (Gpu, Process)}
@@ -104,7 +123,7 @@ def _slice(one: Slice) -> dict[str, Any]:
         "uuid": one.uuid,
         "profile": one.profile,
         "weight_ratio": one.weight_ratio,
-        "values": _known(one, SLICE_QUANTITIES),
+        "values": _SLICE_FIGURES.write(vars(one)),
     }
 
 
@@ -154,7 +173,7 @@ def _tick_of(body: Mapping[str, Any]) -> Tick:
         driver_calls=_typed(body["driver_calls"], int),
         driver_seconds=float(_typed(body["driver_seconds"], int | float)),
         late_seconds=float(_typed(body["late_seconds"], int | float)),
-        gpus=None if gpus is None else tuple(_gpu(gpu) for gpu in gpus),
+        gpus=None if gpus is None else tuple([_gpu(_typed(gpu, str)) for gpu in gpus]),
         refusals=tuple(
             Refusal(_typed(uuid, str), _typed(what, str), _typed(why, str), _typed(times, int))
             for uuid, what, why, times in body["refusals"]
@@ -177,7 +196,9 @@ def _xid(body: Mapping[str, Any]) -> Xid:
     )
 
 
-def _gpu(body: Mapping[str, Any]) -> Gpu:
+@lru_cache(maxsize=GPUS)
+def _gpu(text: str) -> Gpu:
+    body = json.loads(text)
     texts = {name: _typed(value, str) for name, value in body.items() if name != "index"}
     return Gpu(index=_typed(body["index"], int), **texts)
 
@@ -196,26 +217,32 @@ def _reading_of(body: Mapping[str, Any]) -> Reading:
         _typed(body["uuid"], str),
         start_ms,
         end_ms,
-        _values(body),
+        _FIGURES.read(_typed(body["values"], str)),
         condition=Condition(body["condition"]),
         processes=None if processes is None else tuple(_process(one) for one in processes),
-        parts=None if parts is None else tuple(_part(*part) for part in parts),
+        parts=None if parts is None else _parts_of(*_typed(parts, list)),
         slices=None if slices is None else tuple(_slice_of(one) for one in slices),
     )
 
 
-def _values(body: Mapping[str, Any]) -> dict[str, float]:
-    return {name: float(_typed(value, int | float)) for name, value in body["values"].items()}
+def _parts_of(keys: object, figures: object) -> tuple[Part, ...]:
+    told = zip(_keys_of(_typed(keys, str)), read_numbers(_typed(figures, str)), strict=True)
+    return tuple([Part(quantity, labels, value) for (quantity, labels), value in told])
 
 
-def _part(quantity: object, labels: list[object], value: object) -> Part:
-    told = tuple(_typed(label, str) for label in _typed(labels, list))
-    return check_part(Part(_typed(quantity, str), told, float(_typed(value, int | float))))
+@lru_cache(maxsize=SETS_OF_PARTS)
+def _keys_of(text: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    keys = [
+        (_typed(quantity, str), tuple([_typed(label, str) for label in _typed(labels, list)]))
+        for quantity, labels in json.loads(text)
+    ]
+    return tuple([check_part(Part(quantity, labels, 0.0))[:2] for quantity, labels in keys])
 
 
 def _slice_of(body: Mapping[str, Any]) -> Slice:
     weight_ratio = float(_typed(body["weight_ratio"], int | float))
-    return slice_of(_typed(body["uuid"], str), _typed(body["profile"], str), weight_ratio, _values(body))
+    values = _SLICE_FIGURES.read(_typed(body["values"], str))
+    return slice_of(_typed(body["uuid"], str), _typed(body["profile"], str), weight_ratio, values)
 
 
 def _process(body: Mapping[str, Any]) -> Process:

@@ -5,6 +5,7 @@ nothing between two samples is missed, and a late one only makes a longer interv
 come in one call. Metric numbers and units are those of nvml.h.
 """
 
+import struct
 from collections.abc import Mapping
 from ctypes import byref, c_uint
 from math import isfinite
@@ -22,6 +23,9 @@ from agent.nvml import (
 from agent.polls import BYTES_PER_SECOND
 from agent.sanity import believed
 
+_METRIC = struct.Struct("IId24x")
+"""nvmlGpmMetric_t: number, return code, value, and three pointers to texts."""
+_SET_OLDER, _SET_NEWER = GpmMetrics.sample1.__set__, GpmMetrics.sample2.__set__
 PER_CENT = 0.01
 MEBIBYTE = 2.0**20
 
@@ -75,6 +79,7 @@ class Gpm:
         self._newer: object = None
         self._older_ns = 0
         self._metrics = versioned(GpmMetrics)
+        self._answers = memoryview(self._metrics).cast("B")[GpmMetrics.metrics.offset :]
         self._totals = {} if totals is None else totals
         self._sure = False
 
@@ -145,9 +150,10 @@ class Gpm:
 
     def _get(self, older: object, numbers: list[int]) -> int:
         asked = self._metrics
-        asked.numMetrics, asked.sample1, asked.sample2 = len(numbers), older, self._older
+        _SET_OLDER(asked, older)
+        _SET_NEWER(asked, self._older)
         if numbers != self._numbers:
-            self._numbers = numbers
+            self._numbers, asked.numMetrics = numbers, len(numbers)
             for place, number in enumerate(numbers):
                 asked.metrics[place].metricId = number
         return self._caller.nvml.call(self._caller.index, "nvmlGpmMetricsGet", byref(asked)) if numbers else 0
@@ -161,19 +167,20 @@ class Gpm:
 
     def _read(self, seconds: float) -> dict[str, float]:
         found: dict[str, float] = {}
-        for place, (number, name) in enumerate(list(self._wanted.items())):
-            metric = self._metrics.metrics[place]
-            if metric.nvmlReturn:
-                if metric.nvmlReturn in LASTING:
-                    self._refuse(number, LASTING[metric.nvmlReturn])
-                elif metric.nvmlReturn not in NOTHING_NEW:
+        wanted = list(self._wanted.items())
+        answers = _METRIC.iter_unpack(self._answers[: len(wanted) * _METRIC.size])
+        for (number, name), (_, code, value) in zip(wanted, answers, strict=True):
+            if code:
+                if code in LASTING:
+                    self._refuse(number, LASTING[code])
+                elif code not in NOTHING_NEW:
                     self._caller.nvml.failed(self._caller.uuid, name, "failed")
                 continue
-            value = metric.value
             if name in RATES:
                 self._add(name, value * MEBIBYTE * seconds, seconds, found)
-            elif isfinite(value) and believed(name, value * PER_CENT):
-                found[name] = max(value * PER_CENT, found.get(name, 0.0))
+            elif believed(name, ratio := value * PER_CENT):
+                if name not in found or ratio > found[name]:
+                    found[name] = ratio
             elif isfinite(value):
                 self._caller.nvml.failed(self._caller.uuid, name, "impossible")
         return found

@@ -40,6 +40,10 @@ class Slices:
         self._found: list[_Found] = []
         self._chains: dict[str, Gpm] = {}
         self._memory = versioned(Memory)
+        self._mode = c_uint()
+        self._ask_mode = caller.prepare(
+            "mig_mode_flag", "nvmlDeviceGetMigMode", byref(self._mode), byref(c_uint())
+        )
         self._stale = True
 
     def enabled(self, *, before: bool | None = None) -> bool | None:
@@ -47,10 +51,9 @@ class Slices:
 
         Where the driver fails to tell this time, it is as it was before.
         """
-        now, pending = c_uint(), c_uint()
-        if not self._caller.ask("mig_mode_flag", "nvmlDeviceGetMigMode", byref(now), byref(pending)):
+        if not self._ask_mode():
             return None if "mig_mode_flag" in self._caller.refused else before
-        return now.value == 1
+        return self._mode.value == 1
 
     def refresh(self) -> None:
         """Look anew for the slices when `take` is next called."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pynvml
 
-from agent.cell import NO_GPU, Cell, padded
+from agent.cell import CALL, HEAD, NO_CALL, NO_GPU, NUMBERS, SIZE, Cell, begin, end, padded
 from agent.errors import NvmlUnavailable
 from agent.tick import Condition
 
@@ -119,7 +119,7 @@ class Nvml:
         self.calls = 0
         self._busy_ns = 0
         self.failures: dict[tuple[str, str, str], int] = {}
-        self._cell = cell
+        self._shared = bytearray(SIZE) if cell is None else cell.memory
         self._functions: dict[str, tuple[Callable[..., int] | None, bytes]] = {}
 
     def spent(self) -> tuple[int, float]:
@@ -151,14 +151,12 @@ class Nvml:
 
     def _begin(self, index: int, name: bytes) -> None:
         self._began_ns = monotonic_ns()
-        if self._cell is not None:
-            self._cell.begin(self._began_ns, index, name)
+        begin(self._shared, self._began_ns, index, name)
 
     def _end(self) -> None:
         self.calls += 1
         self._busy_ns += monotonic_ns() - self._began_ns
-        if self._cell is not None:
-            self._cell.end()
+        end(self._shared)
 
     def _find(self, name: str) -> tuple[Callable[..., int] | None, bytes]:
         try:
@@ -169,24 +167,30 @@ class Nvml:
 
     def call(self, index: int, name: str, *arguments: Any) -> int:  # noqa: ANN401  as ctypes takes them
         """Call a function of the library; give its code. One that the library lacks is FUNCTION_NOT_FOUND."""
+        return self.prepare(index, name, *arguments)()
+
+    def prepare(self, index: int, name: str, *arguments: Any) -> Callable[[], int]:  # noqa: ANN401
+        """Prepare a call that is made again and again, until the driver is closed; see `call`."""
         found = self._functions.get(name)
         if found is None:
             found = self._functions[name] = self._find(name)
         function, padded_name = found
         if function is None:
-            return int(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
-        # Hundreds of times a second: `_begin` and `_end`, without their own cost.
-        cell = self._cell
-        began_ns = monotonic_ns()
-        if cell is not None:
-            cell.begin(began_ns, index, padded_name)
-        try:
-            return function(*arguments)
-        finally:
-            if cell is not None:
-                cell.end()
-            self.calls += 1
-            self._busy_ns += monotonic_ns() - began_ns
+            return _lacking
+        shared, now_ns, pack = self._shared, monotonic_ns, HEAD.pack
+
+        def make() -> int:
+            # Dozens of times a second: `begin` and `end`, without their own cost.
+            began_ns = now_ns()
+            shared[CALL] = pack(began_ns, index) + padded_name
+            try:
+                return function(*arguments)
+            finally:
+                shared[NUMBERS] = NO_CALL
+                self.calls += 1
+                self._busy_ns += now_ns() - began_ns
+
+        return make
 
     def count(self) -> int:
         """Count the GPUs. Raises NvmlUnavailable."""
@@ -231,15 +235,28 @@ class Caller:
         self.index = index
         self.uuid = ""
         self.refused: dict[str, str] = {}
+        self._numbers: dict[str, tuple[c_uint, Callable[[], bool]]] = {}
         self._unknown = 0
 
     def ask(self, what: str, function: str, *arguments: Any) -> bool:  # noqa: ANN401
         """Call a function on the handle; True when it answered. Raises GpuGone, NvmlUnavailable."""
-        if what in self.refused:
-            return False
-        code = self.nvml.call(self.index, function, self.handle, *arguments)
-        self.sort(what, code)
-        return not code
+        return self.prepare(what, function, *arguments)()
+
+    def prepare(self, what: str, function: str, *arguments: Any) -> Callable[[], bool]:  # noqa: ANN401
+        """Prepare a question that is put again and again; see `ask`."""
+        refused, make = self.refused, self.nvml.prepare(self.index, function, self.handle, *arguments)
+
+        def put() -> bool:
+            if what in refused:
+                return False
+            code = make()
+            if code:
+                self.sort(what, code)
+                return False
+            self._unknown = 0
+            return True
+
+        return put
 
     def sort(self, what: str, code: int) -> None:
         """Remember or count a refusal by its code; 0 is none. Raises GpuGone, NvmlUnavailable."""
@@ -277,8 +294,18 @@ class Caller:
 
     def number(self, what: str, function: str, *before: Any) -> int | None:  # noqa: ANN401
         """Ask for one whole number; None when there is none."""
-        number = c_uint()
-        return number.value if self.ask(what, function, *before, byref(number)) else None
+        if before:
+            number = c_uint()
+            return number.value if self.ask(what, function, *before, byref(number)) else None
+        known = self._numbers.get(what)
+        if known is None:
+            number = c_uint()
+            known = self._numbers[what] = number, self.prepare(what, function, byref(number))
+        return known[0].value if known[1]() else None
+
+
+def _lacking() -> int:
+    return int(pynvml.NVML_ERROR_FUNCTION_NOT_FOUND)
 
 
 def unavailable(code: int) -> NvmlUnavailable:

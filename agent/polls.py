@@ -1,5 +1,6 @@
 """What is gathered of one GPU in an interval: polled gauges, and counters that are checked."""
 
+from collections import defaultdict
 from collections.abc import Mapping
 from math import inf
 
@@ -26,12 +27,19 @@ class Polls:
     """The gauges polled in one interval."""
 
     def __init__(self) -> None:
-        self._values: dict[str, list[float]] = {}
+        self._values: defaultdict[str, list[float]] = defaultdict(list)
 
     def add(self, name: str, value: Amount) -> None:
         """Keep one value; None is no value."""
         if value is not None:
-            self._values.setdefault(name, []).append(value)
+            self._values[name].append(value)
+
+    def add_all(self, gauges: Mapping[str, Amount]) -> None:
+        """Keep one value of each."""
+        values = self._values
+        for name, value in gauges.items():
+            if value is not None:
+                values[name].append(value)
 
     def mean(self, name: str) -> Amount:
         """Give the mean of the values, None where there are none."""
@@ -66,18 +74,20 @@ class Counters:
 
     def take(self, read: Mapping[str, float], at_ns: int) -> list[str]:
         """Take what was read at a monotonic moment; name what is not believed."""
-        self.values = {name: value for name, value in read.items() if self._believe(name, value, at_ns)}
-        return [name for name in read if name not in self.values]
+        self.values = values = dict(read)
+        last = self._last
+        for name, value in read.items():
+            before = last.get(name)
+            if before and before[0] == value and not self._doubted:  # as most of them nearly always are
+                last[name] = value, at_ns
+            elif not self._believe(name, value, at_ns):
+                del values[name]
+        return [name for name in read if name not in values] if len(values) < len(read) else []
 
     def _believe(self, name: str, value: float, at_ns: int) -> bool:
         if name not in _FASTEST_OF:
             return True
-        before = self._last.get(name)
-        if before and before[0] == value:  # as most of them nearly always are
-            self._last[name] = value, at_ns
-            self._doubted.pop(name, None)
-            return True
-        befores = [one for one in (before, self._doubted.pop(name, None)) if one]
+        befores = [one for one in (self._last.get(name), self._doubted.pop(name, None)) if one]
         if befores and not any(_follows(name, value - old, at_ns - since_ns) for old, since_ns in befores):
             self._doubted[name] = value, at_ns
             return False

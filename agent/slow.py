@@ -9,7 +9,7 @@ from math import nan
 
 from agent.batch import Batch, Field
 from agent.device import Device
-from agent.nvml import Bar1, Fabric, Margin, OldFabric, Sram, Violation, versioned
+from agent.nvml import Bar1, Fabric, OldFabric, Sram, Violation, versioned
 from agent.quantities import Amount
 from agent.sanity import SENTINEL
 
@@ -129,10 +129,10 @@ def fabric(device: Device) -> tuple[dict[str, Amount], int]:
 
 def margin_celsius(device: Device, celsius: Amount, fixed: Mapping[str, Amount]) -> Amount:
     """Tell how far the core is from where clocks are lowered: by the driver, else by its thresholds."""
-    answer = versioned(Margin)
-    if device.caller.ask("temperature_margin", "nvmlDeviceGetMarginTemperature", byref(answer)):
-        return device.amount("temperature_margin_celsius", answer.marginTemperature)
-    if "temperature_margin" not in device.caller.refused or celsius is None:
+    told = device.temperature_margin_celsius()
+    if told is not None or celsius is None:
+        return told
+    if "temperature_margin" not in device.caller.refused:
         return None
     known = [fixed.get("temperature_operating_max_celsius"), fixed.get("temperature_slowdown_celsius")]
     return min((one - celsius for one in known if one is not None), default=None)
@@ -142,11 +142,10 @@ def violations(device: Device, missing: Callable[[str], bool]) -> dict[str, floa
     """Read the times with lowered clocks that no field tells, by the older call. Raises GpuGone."""
     found: dict[str, float] = {}
     for name, policy in VIOLATIONS.items():
-        answer = Violation()
-        what = f"{name}:violation"
-        if missing(name) and device.caller.ask(
-            what, "nvmlDeviceGetViolationStatus", c_int(policy), byref(answer)
-        ):
+        if not missing(name):
+            continue
+        answer, what = Violation(), f"{name}:violation"
+        if device.caller.ask(what, "nvmlDeviceGetViolationStatus", c_int(policy), byref(answer)):
             nanoseconds = c_ulonglong(answer.violationTime).value
             seconds = device.amount(name, nanoseconds / 1e9 if nanoseconds < SENTINEL else nan)
             if seconds is not None:

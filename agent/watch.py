@@ -107,6 +107,8 @@ class Watch:
             self._gpm.take(self._clock.monotonic_ns())
         self._mig = Slices(device.caller, has_gpm=self._gpm is not None)
         self._slow_ms = self._margin_ms = 0
+        self._refused = -1
+        self._spared = set(RARE)
 
     @property
     def device(self) -> Device:
@@ -138,16 +140,20 @@ class Watch:
         if self._turning or not self._met:
             self._read_counters()
         device, polls = self._device, self._now
-        for name, value in device.polled.read().items():
-            polls.add(name, value or None if name == "memory_temperature_celsius" else value)
-        if not self._device.counts_energy() and not device.polled.tells("power_watts"):
-            polls.add("power_watts", device.power_watts())
-        polls.add("temperature_celsius", device.temperature_celsius())
+        gauges: dict[str, Amount] = {**device.polled.read(), **device.memory_bytes()}
+        if not gauges.get("memory_temperature_celsius"):
+            gauges["memory_temperature_celsius"] = None
+        if (
+            "power_watts" not in gauges
+            and not device.counts_energy()
+            and not device.polled.tells("power_watts")
+        ):
+            gauges["power_watts"] = device.power_watts()
+        gauges["temperature_celsius"] = device.temperature_celsius()
         if self._polled % CLOCK_POLLS == 0 or polls.last("sm_clock_hertz") is None:
-            polls.add("sm_clock_hertz", device.clock_hertz("sm_clock_hertz", 1))
+            gauges["sm_clock_hertz"] = device.clock_hertz("sm_clock_hertz", 1)
         self._polled += 1
-        for name, amount in device.memory_bytes().items():
-            polls.add(name, amount)
+        polls.add_all(gauges)
         if not device.has_samples(RINGS["busy_ratio"]):
             polls.add("busy_ratio", device.utilization_ratio())
         self._processes.poll(self._mig.uuid_of)
@@ -174,8 +180,10 @@ class Watch:
     def _read_metrics(self) -> None:
         """End the interval of the performance metrics and of the slices."""
         now_ns = self._clock.monotonic_ns()
-        if self._gpm:
-            self._gpm.want(_metrics_of(self._device))
+        refused = len(self._device.caller.refused)
+        if refused != self._refused:
+            self._refused = refused
+            self._choose()
         self._metrics = self._gpm.take(now_ns) if self._gpm else {}
         partitioned = self._mig.enabled(before=self._partitioned)
         if partitioned is not self._partitioned and self._partitioned is not None:
@@ -183,6 +191,12 @@ class Watch:
         self._partitioned = partitioned
         self._slices = self._mig.take(now_ns) if partitioned else None
         self._mode = None if partitioned is None else float(partitioned)
+
+    def _choose(self) -> None:
+        """Choose what is asked for, by what the device refuses."""
+        if self._gpm:
+            self._gpm.want(_metrics_of(self._device))
+        self._spared = {*RARE, "power_watts"} if self._device.counts_energy() else set(RARE)
 
     def _reprobe(self) -> None:
         """Ask anew for all that was refused: the GPU was partitioned, or is whole again."""
@@ -208,13 +222,14 @@ class Watch:
 
     def fetch(self, *, engines: bool) -> None:
         """Take what the driver's rings gained since the last time; those that matter less only if told."""
+        now_us, spared = self._clock.wall_ms() * 1000, () if engines else self._spared
         for name, ring in self._rings.items():
-            rare = name in RARE or (name == "power_watts" and self._device.counts_energy())
-            if rare and not engines:
+            if name in spared:
                 continue
             samples = self._device.samples(RINGS[name], ring.last_us)
-            for _ in range(ring.feed(samples, self._clock.wall_ms() * 1000)):
-                self._nvml.failed(self.gpu.uuid, name, "impossible")
+            if samples and (refused := ring.feed(samples, now_us)):
+                for _ in range(refused):
+                    self._nvml.failed(self.gpu.uuid, name, "impossible")
         self._processes.sample()
 
     def _ring_mean(self, name: str, start_ms: int, end_ms: int) -> Amount:

@@ -1,14 +1,15 @@
 """What sampling costs beside the same calls made barely: run as a process of its own over the bench's driver.
 
-The sampler runs in virtual time and warm; then each function is called as often, through nvidia-ml-py, and
-what it tells is not even looked at. Prints both as milliseconds of processor time per tick.
+The sampler runs in virtual time and warm; then the same functions are called in the same order, through
+nvidia-ml-py, and what they tell is not even looked at. Prints both as milliseconds of processor time per
+tick, and the ratio.
 """
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from itertools import islice
+from statistics import median
 from typing import Any
 
 import pynvml
@@ -21,22 +22,29 @@ from agent.nvml import Nvml
 from agent.sampler import Sampler
 from agent.tick import Tick
 
-WARM_TICKS, TICKS, COUNTED_TICKS = 8, 60, 12
-LOOPS, RUNS = 300, 5
+WARM_TICKS, TICKS, RUNS = 8, 12, 15
 FIELDS = "nvmlDeviceGetFieldValues"
 
 
-class Counting(Nvml):
-    """Counts the calls by function, and by how many fields they ask for."""
+class Recording(Nvml):
+    """Notes each call: its function, and how many fields it asks for."""
 
     def __init__(self, cell: Cell) -> None:
         super().__init__(cell)
-        self.counts: Counter[tuple[str, int]] = Counter()
+        self.made: list[tuple[str, int]] = []
 
-    def call(self, index: int, name: str, *arguments: Any) -> int:  # noqa: ANN401  as ctypes takes them
-        """Make a call and count it."""
-        self.counts[name, arguments[1].value if name == FIELDS else 0] += 1
-        return super().call(index, name, *arguments)
+    def prepare(self, index: int, name: str, *arguments: Any) -> Callable[[], int]:  # noqa: ANN401
+        """Note a call whenever it is made."""
+        call, note = (
+            super().prepare(index, name, *arguments),
+            (name, arguments[1].value if name == FIELDS else 0),
+        )
+
+        def make() -> int:
+            self.made.append(note)
+            return call()
+
+        return make
 
 
 def ticks_of(nvml: Nvml) -> Iterator[Tick]:
@@ -45,29 +53,31 @@ def ticks_of(nvml: Nvml) -> Iterator[Tick]:
     return (tick for tick in Sampler(nvml, clock, SamplerSettings(), "bench").ticks() if tick)
 
 
-def sampling_ms() -> float:
-    """Measure a tick of the sampler, with its frame."""
+def sampling() -> Callable[[], None]:
+    """Prepare some ticks of the sampler, with their frames."""
     stream = ticks_of(Nvml(Cell()))
     for tick in islice(stream, WARM_TICKS):
         encode(tick)
-    began = time.process_time()
-    for tick in islice(stream, TICKS):
-        encode(tick)
-    return (time.process_time() - began) / TICKS * 1000
+
+    def run() -> None:
+        for tick in islice(stream, TICKS):
+            encode(tick)
+
+    return run
 
 
-def counts() -> Mapping[tuple[str, int], float]:
-    """Count the calls of a tick."""
-    nvml = Counting(Cell())
+def calls_made() -> list[tuple[str, int]]:
+    """Note the calls of some ticks, in their order."""
+    nvml = Recording(Cell())
     stream = ticks_of(nvml)
     list(islice(stream, WARM_TICKS))
-    nvml.counts.clear()
-    list(islice(stream, COUNTED_TICKS))
-    return {call: count / COUNTED_TICKS for call, count in nvml.counts.items()}
+    nvml.made.clear()
+    list(islice(stream, TICKS))
+    return nvml.made
 
 
-def bare_ms(calls: Mapping[tuple[str, int], float]) -> float:
-    """Measure the same calls through nvidia-ml-py; what is rare is taken to cost as much as the clock."""
+def barely(made: list[tuple[str, int]]) -> Callable[[], None]:
+    """Prepare the same calls through nvidia-ml-py; what is rare is taken to cost as much as the clock."""
     gpu = pynvml.nvmlDeviceGetHandleByIndex(0)
     sample, metrics = pynvml.nvmlGpmSampleAlloc(), pynvml.c_nvmlGpmMetricsGet_t()
     metrics.version, metrics.numMetrics = pynvml.NVML_GPM_METRICS_GET_VERSION, 17
@@ -81,24 +91,41 @@ def bare_ms(calls: Mapping[tuple[str, int], float]) -> float:
         "nvmlGpmMetricsGet": lambda: pynvml.nvmlGpmMetricsGet(metrics),
         "nvmlDeviceGetMarginTemperature": lambda: pynvml.nvmlDeviceGetMarginTemperature(gpu),
     }
-    total = 0.0
-    for (name, size), count in calls.items():
-        usual = partial(pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_SM)
-        fields = [pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION] * size
-        batch = partial(pynvml.nvmlDeviceGetFieldValues, gpu, fields)
-        total += count * _median_ms(batch if size else known.get(name, usual))
-    return total
+    usual = partial(pynvml.nvmlDeviceGetClockInfo, gpu, pynvml.NVML_CLOCK_SM)
+    energy = pynvml.NVML_FI_DEV_TOTAL_ENERGY_CONSUMPTION
+    batches = {
+        size: partial(pynvml.nvmlDeviceGetFieldValues, gpu, [energy] * size)
+        for size in {size for _, size in made}
+    }
+    calls: list[Callable[[], object]] = [
+        batches[size] if size else known.get(name, usual) for name, size in made
+    ]
+
+    def run() -> None:
+        for call in calls:
+            call()
+
+    return run
 
 
-def _median_ms(function: Callable[[], object]) -> float:
-    spent = []
-    for _ in range(RUNS):
-        began = time.process_time()
-        for _ in range(LOOPS):
-            function()
-        spent.append((time.process_time() - began) / LOOPS * 1000)
-    return sorted(spent)[RUNS // 2]
+def _tick_ms(run: Callable[[], None]) -> float:
+    """Give the processor time of a tick."""
+    began = time.process_time()
+    run()
+    return (time.process_time() - began) / TICKS * 1000
+
+
+def main() -> None:
+    """Run both in turns, so that a machine that is busy for a while is so for both; print the medians."""
+    ours, bare = sampling(), barely(calls_made())
+    bare()
+    pairs = [(_tick_ms(ours), _tick_ms(bare)) for _ in range(RUNS)]
+    print(
+        median(one for one, _ in pairs),
+        median(two for _, two in pairs),
+        median(one / two for one, two in pairs),
+    )
 
 
 if __name__ == "__main__":
-    print(sampling_ms(), bare_ms(counts()))
+    main()

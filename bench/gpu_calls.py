@@ -4,7 +4,7 @@ Answers are told by function and the numbers it was asked with; fields by number
 what a simulation of this driver must give.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ctypes import Array, Structure, Union, c_char, c_int, c_uint
 from math import isfinite
 from statistics import median
@@ -91,14 +91,19 @@ class TimedNvml(Nvml):
         super().open()
         self._timed("nvmlInit", began_ns)
 
-    def call(self, index: int, name: str, *arguments: Any) -> int:  # noqa: ANN401  as ctypes takes them
-        """Call a function of the library; give its code."""
-        began_ns = perf_counter_ns()
-        code = super().call(index, name, *arguments)
-        self._timed(name, began_ns)
-        if self._index is None or index in (self._index, NO_GPU):
-            self._answers.note(name, arguments, code)
-        return code
+    def prepare(self, index: int, name: str, *arguments: Any) -> Callable[[], int]:  # noqa: ANN401
+        """Prepare a call that is timed and noted whenever it is made."""
+        call = super().prepare(index, name, *arguments)
+
+        def make() -> int:
+            began_ns = perf_counter_ns()
+            code = call()
+            self._timed(name, began_ns)
+            if self._index is None or index in (self._index, NO_GPU):
+                self._answers.note(name, arguments, code)
+            return code
+
+        return make
 
     def _timed(self, name: str, began_ns: int) -> None:
         self.times_us.setdefault(name, []).append((perf_counter_ns() - began_ns) / 1000)

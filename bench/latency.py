@@ -39,8 +39,8 @@ def build(folder: Path) -> Path | None:
     return library
 
 
-def sampling(library: Path, latency_us: int) -> tuple[float, float]:
-    """Give the milliseconds of a tick's sampling, and of the same calls made barely; see bench/bare.py."""
+def sampling(library: Path, latency_us: int) -> tuple[float, float, float]:
+    """Give the milliseconds of a tick of sampling and of the same calls made barely, and their ratio."""
     environment = {
         **os.environ,
         "LD_LIBRARY_PATH": str(library.parent),
@@ -48,8 +48,8 @@ def sampling(library: Path, latency_us: int) -> tuple[float, float]:
     }
     command = [sys.executable, "-m", "bench.bare"]
     done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
-    ours_ms, bare_ms = map(float, done.stdout.split())
-    return ours_ms, bare_ms
+    ours_ms, bare_ms, ratio = map(float, done.stdout.split())
+    return ours_ms, bare_ms, ratio
 
 
 def cost(library: Path, latency_us: int, ticks: int) -> Cost:

@@ -22,10 +22,10 @@ def beat():
     cell = Cell({cell})
     cell.beat(time.monotonic_ns())
 def enter(gpu, function="nvmlDeviceGetFieldValues"):
-    from agent.cell import Cell, padded
+    from agent.cell import Cell, begin, padded
     global cell
     cell = Cell({cell})
-    cell.begin(time.monotonic_ns(), gpu, padded(function))
+    begin(cell.memory, time.monotonic_ns(), gpu, padded(function))
 """
 
 

@@ -8,20 +8,20 @@ from subprocess import PIPE, Popen
 
 import pytest
 
-from agent.cell import NO_GPU, Cell, InCall, padded
+from agent.cell import NO_GPU, Cell, InCall, begin, end, padded
 from tests.command.waiting import until
 
 ROOT = Path(__file__).parents[2]
 WRITER = """
 import sys
-from agent.cell import Cell, padded
+from agent.cell import Cell, begin, end, padded
 cell = Cell(int(sys.argv[1]))
 calls = [(number * 0x0101010101010101, number, padded("f" * number)) for number in range(1, 40)]
 print(flush=True)
 while True:
     for call in calls:
-        cell.begin(*call)
-        cell.end()
+        begin(cell.memory, *call)
+        end(cell.memory)
 """
 """Goes from call to call without rest, until it is killed. Each number tells what belongs to it."""
 
@@ -41,19 +41,19 @@ def test_at_first_no_call_is_in_progress(cell: Cell) -> None:
 def test_what_the_probe_writes_the_parent_reads(cell: Cell) -> None:
     """A call is told with its GPU, function and moment until it comes back."""
     probe = Cell(cell.descriptor)
-    probe.begin(17_000_000_000, 3, padded("nvmlDeviceGetFieldValues"))
+    begin(probe.memory, 17_000_000_000, 3, padded("nvmlDeviceGetFieldValues"))
     assert cell.read() == InCall(17_000_000_000, 3, "nvmlDeviceGetFieldValues")
-    probe.end()
+    end(probe.memory)
     assert cell.read() is None
-    probe.begin(18_000_000_000, NO_GPU, padded("nvmlInit"))
+    begin(probe.memory, 18_000_000_000, NO_GPU, padded("nvmlInit"))
     assert cell.read() == InCall(18_000_000_000, NO_GPU, "nvmlInit")
 
 
 @pytest.mark.parametrize("name", ["", "f", "x" * 71, "x" * 72, "x" * 73, "x" * 500, "nvml\u00e4"])
 def test_a_name_of_any_length_fits(cell: Cell, name: str) -> None:
     """A long name is cut, a short one leaves nothing of the one before, and no name moves the end."""
-    cell.begin(1, 0, padded("y" * 90))
-    cell.begin(1, 0, padded(name))
+    begin(cell.memory, 1, 0, padded("y" * 90))
+    begin(cell.memory, 1, 0, padded(name))
     assert cell.read() == InCall(1, 0, name.encode("ascii", "replace").decode()[: len(padded(""))])
     assert len(padded(name)) == len(padded("")) >= 40
 
