@@ -19,7 +19,7 @@ from agent.chronicle import Chronicle
 from agent.clock import Clock
 from agent.errors import JournalError
 from agent.frames import Absent, Alive, Frame
-from agent.holders import ProcessHolders
+from agent.holders.processes import ProcessHolders
 from agent.kernel_log import KernelLog, log_began_ms
 from agent.prober import SILENCE_SECONDS, Ended, Hung
 from agent.release import Lets, Release

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.clock import now_ms
 from agent.errors import SettingsError
-from agent.holders import ProcessHolders
+from agent.holders.processes import ProcessHolders
 from agent.simulated.scenario import Simulation
 from agent.tally import DAY_MS
 from agent.tick import Tick, Workload

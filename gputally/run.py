@@ -15,7 +15,7 @@ import psutil
 
 from agent.books import Books
 from agent.clock import SystemClock, now_ms
-from agent.holders import Ask, Person, ProcessHolders, person_of, short_command
+from agent.holders.processes import Ask, Person, ProcessHolders, person_of, short_command
 from agent.journal import Journal
 from agent.kernel_log import KernelLog
 from agent.node import Node, boot_id

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agent.holders import LONGEST_COMMAND, Person, ProcessHolders, person_of, short_command
+from agent.holders.processes import LONGEST_COMMAND, Person, ProcessHolders, person_of, short_command
 from agent.states import UNATTRIBUTED
 from agent.tick import Hold, Holder, Process, Reading, Workload, reading_of
 

@@ -11,7 +11,7 @@ from agent.books import Books
 from agent.cadence import SamplerSettings
 from agent.clock import VirtualClock
 from agent.frames import Absent, Alive, Frame
-from agent.holders import Person, ProcessHolders
+from agent.holders.processes import Person, ProcessHolders
 from agent.journal import Journal, JournalSettings
 from agent.node import Node
 from agent.prober import Ended, Hung
