@@ -63,12 +63,13 @@ class Answer:
 
     `given` lists, by UUID of a GPU or slice, who was given it, whether anything runs there or not. `named`
     tells by key who a process found under that key belongs to. `drained` says why the scheduler puts no more
-    work on this node; empty when it does.
+    work on this node; empty when it does. `trouble` says what could not be learned; the rest holds.
     """
 
     given: Mapping[str, tuple[Claimant, ...]] = field(default_factory=dict)
     named: Mapping[str, Claimant] = field(default_factory=dict)
     drained: str = ""
+    trouble: str = ""
 
 
 class World(Protocol):
