@@ -1,8 +1,9 @@
 """Reads back what a restarted agent must remember: inventory, timelines, accounts, open spells."""
 
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from agent.accounts import Account, Accounts, Key
 from agent.lifelong import Chain, Row
@@ -25,9 +26,14 @@ class Memory(NamedTuple):
     findings: list[Finding]
 
 
-def holder_of(kind: str, name: str, owner: str, user: str, workload: str) -> Holder:
+HOLDER = tuple(field.name for field in fields(Holder))
+"""The columns of a holder in the journal, in their order."""
+
+
+def holder_of(row: Sequence[str]) -> Holder:
     """Make a holder of its columns in the journal."""
-    return Holder(kind=kind, name=name, owner=owner, user=user, workload=Workload(workload))
+    values: dict[str, Any] = dict(zip(HOLDER, row, strict=True))
+    return Holder(**{**values, "workload": Workload(values["workload"])})
 
 
 def restore(db: sqlite3.Connection) -> Memory:
@@ -35,7 +41,7 @@ def restore(db: sqlite3.Connection) -> Memory:
     timelines = _timelines(db)
     for uuid, spell in _open_spells(db):
         if uuid in timelines:
-            timelines[uuid].spells[spell.holder] = spell
+            timelines[uuid].spells[spell.holder, spell.slice] = spell
     return Memory(_gpus(db), timelines, _accounts(db), _counters(db), _xids(db), open_findings(db))
 
 
@@ -122,9 +128,9 @@ def _accounts(db: sqlite3.Connection) -> Accounts:
 
 
 def _open_spells(db: sqlite3.Connection) -> list[tuple[str, Spell]]:
+    columns = ", ".join(f"holder.{name}" for name in HOLDER)
     rows = db.execute(
-        """SELECT uuid, kind, holder.name, owner, user, workload, start_ms, end_ms,
-                  seen_ms, beyond_ms, unknown_ms
+        f"""SELECT uuid, slice, start_ms, end_ms, seen_ms, beyond_ms, unknown_ms, {columns}
            FROM spell JOIN gpu ON gpu.id = gpu_id JOIN holder ON holder.id = holder_id WHERE ended = 0"""
     )
     return [
@@ -132,7 +138,8 @@ def _open_spells(db: sqlite3.Connection) -> list[tuple[str, Spell]]:
             uuid,
             Spell(
                 uuid=uuid,
-                holder=holder_of(kind, name, owner, user, workload),
+                holder=holder_of(holder),
+                slice=piece,
                 start_ms=start_ms,
                 end_ms=end_ms,
                 seen_ms=seen_ms,
@@ -140,5 +147,5 @@ def _open_spells(db: sqlite3.Connection) -> list[tuple[str, Spell]]:
                 unknown_ms=unknown_ms,
             ),
         )
-        for uuid, kind, name, owner, user, workload, start_ms, end_ms, seen_ms, beyond_ms, unknown_ms in rows
+        for uuid, piece, start_ms, end_ms, seen_ms, beyond_ms, unknown_ms, *holder in rows
     ]

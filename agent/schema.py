@@ -191,6 +191,61 @@ CREATE TABLE xid (
 """
 
 
+_THIRD = """
+-- holders carry what their worlds tell; the numbers of those that are known stay
+ALTER TABLE holder RENAME TO holder_before;
+CREATE TABLE holder (
+    id INTEGER PRIMARY KEY,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    user TEXT NOT NULL,
+    workload TEXT NOT NULL,
+    account TEXT NOT NULL DEFAULT '',
+    partition TEXT NOT NULL DEFAULT '',
+    qos TEXT NOT NULL DEFAULT '',
+    namespace TEXT NOT NULL DEFAULT '',
+    container TEXT NOT NULL DEFAULT '',
+    title TEXT NOT NULL DEFAULT '',
+    cost_centre TEXT NOT NULL DEFAULT ''
+);
+INSERT INTO holder (id, kind, name, owner, user, workload)
+    SELECT id, kind, name, owner, user, workload FROM holder_before;
+DROP TABLE holder_before;
+CREATE INDEX holder_by_name ON holder (name);
+ALTER TABLE spell RENAME TO spell_before;
+CREATE TABLE spell (
+    gpu_id INTEGER NOT NULL,
+    holder_id INTEGER NOT NULL,
+    slice TEXT NOT NULL,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL,
+    seen_ms INTEGER NOT NULL,
+    beyond_ms INTEGER NOT NULL,
+    unknown_ms INTEGER NOT NULL,
+    ended INTEGER NOT NULL,
+    PRIMARY KEY (gpu_id, holder_id, slice, start_ms)
+) WITHOUT ROWID;
+INSERT INTO spell SELECT gpu_id, holder_id, '', start_ms, end_ms, seen_ms, beyond_ms, unknown_ms, ended
+    FROM spell_before;
+DROP TABLE spell_before;
+CREATE INDEX spell_open ON spell (ended) WHERE ended = 0;
+-- what each holder had, from when it took hold on this node until it let go; figures are a JSON table
+CREATE TABLE tenure (
+    node_id INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    name TEXT NOT NULL,
+    start_ms INTEGER NOT NULL,
+    end_ms INTEGER NOT NULL,
+    ended INTEGER NOT NULL,
+    holder_id INTEGER NOT NULL,
+    figures TEXT NOT NULL,
+    PRIMARY KEY (node_id, kind, name, start_ms)
+) WITHOUT ROWID;
+CREATE INDEX tenure_by_name ON tenure (name)
+"""
+
+
 def _step(statements: str) -> Callable[[sqlite3.Connection], None]:
     def run(db: sqlite3.Connection) -> None:
         for statement in statements.split(";\n"):
@@ -200,7 +255,7 @@ def _step(statements: str) -> Callable[[sqlite3.Connection], None]:
     return run
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_step(_FIRST), _step(_SECOND))
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_step(_FIRST), _step(_SECOND), _step(_THIRD))
 """In order; the position + 1 is the schema's number. Never edit one that was released: add another."""
 
 

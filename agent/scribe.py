@@ -15,6 +15,7 @@ from agent.errors import JournalBroken
 from agent.lifelong import Row
 from agent.pieces import SLICE_QUANTITIES
 from agent.quantities import QUANTITIES
+from agent.restore import HOLDER
 from agent.spells import Spell
 from agent.tally import HOUR_MS, Entry, Timeline
 from agent.tick import Event, Finding, Gpu, Holder, Part, Reading, Tick
@@ -192,15 +193,16 @@ class Scribe:
 
     def spells(self, spells: Iterable[Spell], kept_ms: int) -> None:
         """Write spells as they stand; an ended one that is shorter than `kept_ms` is not kept."""
-        latest = {(spell.uuid, spell.holder, spell.start_ms): spell for spell in spells}
+        latest = {(spell.uuid, spell.holder, spell.slice, spell.start_ms): spell for spell in spells}
         kept = [spell for spell in latest.values() if not spell.ended or spell.seen_ms >= kept_ms]
         gone = [spell for spell in latest.values() if spell.ended and spell.seen_ms < kept_ms]
         self._db.executemany(
-            "INSERT OR REPLACE INTO spell VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO spell VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
                     self._gpu(spell.uuid),
                     self._holder(spell.holder),
+                    spell.slice,
                     spell.start_ms,
                     spell.end_ms,
                     spell.seen_ms,
@@ -212,8 +214,11 @@ class Scribe:
             ),
         )
         self._db.executemany(
-            "DELETE FROM spell WHERE gpu_id = ? AND holder_id = ? AND start_ms = ?",
-            ((self._gpu(spell.uuid), self._holder(spell.holder), spell.start_ms) for spell in gone),
+            "DELETE FROM spell WHERE gpu_id = ? AND holder_id = ? AND slice = ? AND start_ms = ?",
+            (
+                (self._gpu(spell.uuid), self._holder(spell.holder), spell.slice, spell.start_ms)
+                for spell in gone
+            ),
         )
 
     def timelines(self, timelines: Iterable[Timeline]) -> None:
@@ -304,9 +309,8 @@ class Scribe:
     def _holder(self, holder: Holder) -> int:
         number = self._holders.get(holder)
         if number is None:
-            values = (holder.kind, holder.name, holder.owner, holder.user, holder.workload.value)
-            columns = ("kind", "name", "owner", "user", "workload")
-            number = self._holders[holder] = self._number("holder", columns, values)
+            values = tuple(str(getattr(holder, name)) for name in HOLDER)
+            number = self._holders[holder] = self._number("holder", HOLDER, values)
         return number
 
     def _gpu(self, uuid: str) -> int:

@@ -12,12 +12,13 @@ from agent.tick import Holder
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spell:
-    """One spell of one holder on one GPU; times in ms since the epoch, durations in ms."""
+    """One spell of one holder on one GPU or a slice of it; times in ms since the epoch, durations in ms."""
 
     uuid: str
     holder: Holder
     start_ms: int
     end_ms: int
+    slice: str = ""
     seen_ms: int = 0
     beyond_ms: int = 0
     unknown_ms: int = 0
@@ -34,6 +35,7 @@ class Spell:
         return Spell(
             uuid=self.uuid,
             holder=self.holder,
+            slice=self.slice,
             start_ms=self.start_ms,
             end_ms=end_ms,
             seen_ms=self.seen_ms + length_ms,

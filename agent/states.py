@@ -10,11 +10,13 @@ from fnmatch import fnmatchcase
 from typing import NamedTuple
 
 from agent.errors import SettingsError
-from agent.tick import Condition, Hold, Holder, Process, Reading, State, Workload
+from agent.tick import Condition, Hold, Holder, Process, Reading, Slice, State, Workload
 
 UNATTRIBUTED = "unattributed"
 """The owner of a held GPU whose holder nobody could name."""
 
+LEAST_WEIGHT = 1e-6
+"""Less of a GPU than this is the rounding of its slices' weights."""
 _BY_PROCESS = Hold(Holder(kind="process", name="", owner=UNATTRIBUTED))
 _BY_MEMORY = Hold(Holder(kind="memory", name="", owner=UNATTRIBUTED))
 _BY_ACTIVITY = Hold(Holder(kind="activity", name="", owner=UNATTRIBUTED))
@@ -71,14 +73,22 @@ class StateSettings:
 
 
 class Verdict(NamedTuple):
-    """A state, and who answers for it. `held_gap` stands for held without activity, however long."""
+    """A state, and who answers for it. `held_gap` stands for held without activity, however long.
+
+    It is about `weight` of the GPU: all of it, or a slice by its UUID.
+    """
 
     state: State
     holds: Sequence[Hold] = ()
+    weight: float = 1.0
+    slice: str = ""
 
 
-def activity(reading: Reading, settings: StateSettings) -> bool | None:
-    """Tell whether the GPU worked in the interval; None where the device would not say."""
+def activity(reading: Reading | Slice, settings: StateSettings) -> bool | None:
+    """Tell whether the GPU or slice worked in the interval; None where the device would not say."""
+    if isinstance(reading, Slice):
+        active = reading.sm_active_ratio
+        return None if active is None else active >= settings.active_sm_ratio
     for engine in (reading.encoder_ratio, reading.decoder_ratio, reading.jpeg_ratio, reading.ofa_ratio):
         if engine is not None and engine > 0:
             return True
@@ -89,7 +99,7 @@ def activity(reading: Reading, settings: StateSettings) -> bool | None:
     return None
 
 
-def _memory_held(reading: Reading, settings: StateSettings) -> bool | None:
+def _memory_held(reading: Reading | Slice, settings: StateSettings) -> bool | None:
     if reading.memory_used_bytes is None:
         return None
     share = (reading.memory_total_bytes or 0.0) * settings.held_memory_ratio
@@ -104,18 +114,52 @@ def at_work(reading: Reading) -> list[Process]:
 def judge(
     reading: Reading, holds: Sequence[Hold], settings: StateSettings, *, drained: bool = False
 ) -> Verdict:
-    """Judge one reading with the holders that were found for it."""
+    """Judge one reading as a whole with the holders that were found for it."""
     if drained:
         return Verdict(State.DRAINED)
     if reading.condition is not Condition.OK:
         return Verdict(State.DOWN)
+    return _judged(reading, holds, at_work(reading), settings)
+
+
+def judge_parts(
+    reading: Reading, holds: Sequence[Hold], settings: StateSettings, *, drained: bool = False
+) -> Sequence[Verdict]:
+    """Judge one reading in its parts; their weights sum to 1.
+
+    A whole GPU is one part. A partitioned one has one for each slice, and one for what is in no slice, which
+    nobody can hold: it is free, or unknown where the size of a slice is.
+    """
+    if not reading.slices or drained or reading.condition is not Condition.OK:
+        return (judge(reading, holds, settings, drained=drained),)
+    verdicts, left = [], 1.0
+    for one in reading.slices:
+        weight = min(one.weight_ratio, left)
+        left -= weight
+        working = [process for process in at_work(reading) if process.slice == one.uuid]
+        verdict = _judged(one, _holds_of(one, holds), working, settings)
+        verdicts.append(verdict._replace(weight=weight, slice=one.uuid))
+    if left > LEAST_WEIGHT:
+        sized = all(one.weight_ratio for one in reading.slices)
+        verdicts.append(Verdict(State.FREE if sized else State.UNKNOWN, weight=left))
+    return verdicts
+
+
+def _holds_of(one: Slice, holds: Sequence[Hold]) -> Sequence[Hold]:
+    """Find who holds a slice: who was given it or runs on it, else who holds the GPU as a whole."""
+    own = [hold for hold in holds if hold.slice == one.uuid]
+    return own or [hold for hold in holds if not hold.slice]
+
+
+def _judged(
+    reading: Reading | Slice, holds: Sequence[Hold], working: Sequence[Process], settings: StateSettings
+) -> Verdict:
     active = activity(reading, settings)
     by_memory = _memory_held(reading, settings)
-    working = at_work(reading)
     if not holds and (working or by_memory):
         holds = (_BY_PROCESS if working else _BY_MEMORY,)
     if active is None:
-        nothing_seen = by_memory is None and reading.processes is None
+        nothing_seen = by_memory is None and not isinstance(reading, Slice) and reading.processes is None
         return Verdict(State.UNKNOWN if holds or nothing_seen else State.FREE)
     if holds and settings.service_owners and all(_is_service(hold.holder, settings) for hold in holds):
         return Verdict(State.SERVICE, holds)

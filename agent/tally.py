@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from agent.spells import Spell
-from agent.states import StateSettings, Verdict, judge
+from agent.states import StateSettings, Verdict, judge_parts
 from agent.tick import Hold, Holder, Reading, State
 
 HOUR_MS = 3_600_000
@@ -41,6 +41,10 @@ class Entry(NamedTuple):
     energy_seen_ms: int = 0
 
 
+Seat = tuple[Holder, str]
+"""A holder, and the slice of a GPU that it holds; empty for the whole GPU."""
+
+
 @dataclass(slots=True)
 class Timeline:
     """What must be remembered of a GPU between intervals, and across restarts."""
@@ -52,7 +56,7 @@ class Timeline:
     energy_joules: float | None = None
     energy_at_ms: int = 0
     boot_id: str = ""
-    spells: dict[Holder, Spell] = field(default_factory=dict)
+    spells: dict["Seat", Spell] = field(default_factory=dict)
 
 
 class Posting(NamedTuple):
@@ -82,10 +86,22 @@ def _hours(start_ms: int, end_ms: int) -> list[tuple[int, int]]:
     return list(pairwise(marks))
 
 
-def _weights(holds: Sequence[Hold]) -> list[int]:
-    if any(hold.share is None for hold in holds):
-        return [1] * len(holds)
-    return [max(0, round((hold.share or 0.0) * 1_000_000)) for hold in holds]
+class _Part(NamedTuple):
+    """A holder's part of an interval: its weight, and from when on its time is idle."""
+
+    state: State
+    holder: Holder | None
+    weight: int
+    idle_ms: int | None = None
+
+
+def _shares(holds: Sequence[Hold]) -> list[float]:
+    """Give shares that sum to 1: equal ones where any is not known, or all are 0."""
+    shares = [max(0.0, hold.share or 0.0) for hold in holds]
+    whole = sum(shares)
+    if not whole or any(hold.share is None for hold in holds):
+        return [1 / len(holds)] * len(holds)
+    return [share / whole for share in shares]
 
 
 class Tally:
@@ -118,10 +134,10 @@ class Tally:
         """
         posting = Posting([], [])
         for reading in readings:
-            verdict = judge(
+            verdicts = judge_parts(
                 reading, holds.get(reading.uuid, ()), self._settings, drained=drained(reading.uuid)
             )
-            self._enter(reading, verdict, posting)
+            self._enter(reading, verdicts, posting)
         return posting
 
     def close(
@@ -144,14 +160,14 @@ class Tally:
 
     def _unseen(self, line: Timeline, gap_ms: int, posting: Posting, *, ends: bool = False) -> None:
         limit_ms = self._settings.spell_unknown_seconds * 1000
-        for holder, spell in list(line.spells.items()):
-            line.spells[holder] = spell.unseen(gap_ms)
-            if ends or line.spells[holder].unknown_ms > limit_ms:
-                _end_spell(line, holder, posting)
+        for seat, spell in list(line.spells.items()):
+            line.spells[seat] = spell.unseen(gap_ms)
+            if ends or line.spells[seat].unknown_ms > limit_ms:
+                _end_spell(line, seat, posting)
             else:
-                posting.spells.append(line.spells[holder])
+                posting.spells.append(line.spells[seat])
 
-    def _enter(self, reading: Reading, verdict: Verdict, posting: Posting) -> None:
+    def _enter(self, reading: Reading, verdicts: Sequence[Verdict], posting: Posting) -> None:
         line = self.timelines[reading.uuid]
         if reading.end_ms <= line.until_ms:
             return
@@ -161,12 +177,12 @@ class Tally:
         energy_mj = self._energy(reading, line, length_ms, posting)
         busy_us = None if reading.busy_ratio is None else round(reading.busy_ratio * length_ms * 1000)
         line.until_ms = reading.end_ms
-        if verdict.state is State.UNKNOWN:
+        if all(verdict.state is State.UNKNOWN for verdict in verdicts):
             self._unseen(line, length_ms, posting)
-        else:
-            _end_others(line, verdict, posting)
-        idle_from = self._lengthen_spells(line, verdict, span, posting)
-        posting.entries.extend(_split(line, verdict, span, idle_from, (busy_us, energy_mj)))
+        elif line.spells:
+            _end_others(line, verdicts, posting)
+        parts = [part for verdict in verdicts for part in self._parts(line, verdict, span, posting)]
+        posting.entries.extend(_split(line, parts, span, (busy_us, energy_mj)))
 
     def _energy(self, reading: Reading, line: Timeline, length_ms: int, posting: Posting) -> int | None:
         """Millijoules of the interval; what the counter says beyond it belongs to the gap before it."""
@@ -192,35 +208,49 @@ class Tally:
         posting.entries.extend(_energy_of_gap(line, since_ms, gap_ms, total_mj - mean_mj))
         return mean_mj
 
-    def _lengthen_spells(
+    def _parts(
         self, line: Timeline, verdict: Verdict, span: tuple[int, int], posting: Posting
-    ) -> dict[Holder | None, int]:
-        """Grow the spells of the holders; give the moment from which each one's time is idle."""
-        idle_from: dict[Holder | None, int] = {}
-        if verdict.state is not State.HELD_GAP:
-            return idle_from
-        for hold in verdict.holds:
-            holder = hold.holder
-            patience_ms = self._settings.patience_ms(holder.workload)
-            spell = line.spells.get(holder) or Spell(
-                uuid=line.uuid, holder=holder, start_ms=span[0], end_ms=span[0]
-            )
-            idle_from[holder] = span[0] + spell.until_idle_ms(patience_ms)
-            line.spells[holder] = spell.lengthened(*span, patience_ms)
-            posting.spells.append(line.spells[holder])
-        return idle_from
+    ) -> Iterator[_Part]:
+        """Share a verdict's weight among its holders; the spells of those without activity grow."""
+        if not verdict.holds:
+            yield _Part(verdict.state, None, _whole_number(verdict.weight))
+            return
+        for hold, share in zip(verdict.holds, _shares(verdict.holds), strict=True):
+            idle_ms = None
+            if verdict.state is State.HELD_GAP:
+                idle_ms = self._lengthen(line, (hold.holder, verdict.slice), span, posting)
+            yield _Part(verdict.state, hold.holder, _whole_number(verdict.weight * share), idle_ms)
+
+    def _lengthen(self, line: Timeline, seat: Seat, span: tuple[int, int], posting: Posting) -> int:
+        """Grow a spell; give the moment from which its time is idle."""
+        patience_ms = self._settings.patience_ms(seat[0].workload)
+        spell = line.spells.get(seat) or Spell(
+            uuid=line.uuid, holder=seat[0], slice=seat[1], start_ms=span[0], end_ms=span[0]
+        )
+        line.spells[seat] = spell.lengthened(*span, patience_ms)
+        posting.spells.append(line.spells[seat])
+        return span[0] + spell.until_idle_ms(patience_ms)
 
 
-def _end_others(line: Timeline, verdict: Verdict, posting: Posting) -> None:
-    """End the spells of all that no longer hold the GPU without activity."""
-    if line.spells:
-        present = [hold.holder for hold in verdict.holds] if verdict.state is State.HELD_GAP else []
-        for holder in [known for known in line.spells if known not in present]:
-            _end_spell(line, holder, posting)
+def _whole_number(weight: float) -> int:
+    return round(weight * 1_000_000_000)
 
 
-def _end_spell(line: Timeline, holder: Holder, posting: Posting) -> None:
-    posting.spells.append(replace(line.spells.pop(holder), unknown_ms=0, ended=True))
+def _end_others(line: Timeline, verdicts: Sequence[Verdict], posting: Posting) -> None:
+    """End the spells of all that no longer hold without activity what they held; unknown time ends none."""
+    present = {
+        (hold.holder, verdict.slice)
+        for verdict in verdicts
+        if verdict.state is State.HELD_GAP
+        for hold in verdict.holds
+    }
+    unseen = {verdict.slice for verdict in verdicts if verdict.state is State.UNKNOWN}
+    for seat in [known for known in line.spells if known not in present and known[1] not in unseen]:
+        _end_spell(line, seat, posting)
+
+
+def _end_spell(line: Timeline, seat: Seat, posting: Posting) -> None:
+    posting.spells.append(replace(line.spells.pop(seat), unknown_ms=0, ended=True))
 
 
 def _energy_of_gap(line: Timeline, start_ms: int, length_ms: int, energy_mj: int) -> Iterator[Entry]:
@@ -233,26 +263,24 @@ def _energy_of_gap(line: Timeline, start_ms: int, length_ms: int, energy_mj: int
 
 def _split(
     line: Timeline,
-    verdict: Verdict,
+    parts: Sequence[_Part],
     span: tuple[int, int],
-    idle_from: Mapping[Holder | None, int],
     amounts: tuple[int | None, int | None],
 ) -> Iterator[Entry]:
-    """Cut an interval at hours and at the ends of patience, and share each piece among the holders.
+    """Cut an interval at hours and at the ends of patience, and share each piece among the parts.
 
     `amounts` are the interval's busy microseconds and millijoules, None where they are not known.
     """
     start_ms, end_ms = span
-    if len(verdict.holds) <= 1 and end_ms <= (start_ms // HOUR_MS + 1) * HOUR_MS:
-        only = verdict.holds[0].holder if verdict.holds else None
-        idle_ms = idle_from.get(only, end_ms) if idle_from else end_ms
-        if not start_ms < idle_ms < end_ms:  # nothing to cut, as nearly always
-            yield _whole(line, State.HELD_IDLE if idle_ms <= start_ms else verdict.state, only, span, amounts)
+    if len(parts) == 1 and end_ms <= (start_ms // HOUR_MS + 1) * HOUR_MS:
+        state, holder, _, idle_ms = parts[0]
+        if idle_ms is None or not start_ms < idle_ms < end_ms:  # nothing to cut, as nearly always
+            idle = idle_ms is not None and idle_ms <= start_ms
+            yield _whole(line, State.HELD_IDLE if idle else state, holder, span, amounts)
             return
-    holders: Sequence[Holder | None] = [hold.holder for hold in verdict.holds] or [None]
-    weights = _weights(verdict.holds) if verdict.holds else [1]
+    weights = [part.weight for part in parts]
     marks = {edge for piece in _hours(*span) for edge in piece}
-    marks.update(edge for edge in idle_from.values() if start_ms < edge < end_ms)
+    marks.update(part.idle_ms for part in parts if part.idle_ms and start_ms < part.idle_ms < end_ms)
     pieces = list(pairwise(sorted(marks)))
     lengths = [end_ms - start_ms for start_ms, end_ms in pieces]
     busy, energy = (None if amount is None else apportion(amount, lengths) for amount in amounts)
@@ -260,19 +288,21 @@ def _split(
         elapsed = apportion(lengths[number], weights)
         busy_us = apportion(busy[number], weights) if busy else [0] * len(weights)
         energy_mj = apportion(energy[number], weights) if energy else [0] * len(weights)
-        for part, holder in enumerate(holders):
-            idle = holder in idle_from and piece_ms >= idle_from[holder]
+        for place, part in enumerate(parts):
+            if part.holder is None and not elapsed[place]:
+                continue
+            idle = part.idle_ms is not None and piece_ms >= part.idle_ms
             yield Entry(
                 line.uuid,
                 line.node,
-                State.HELD_IDLE if idle else verdict.state,
-                holder,
+                State.HELD_IDLE if idle else part.state,
+                part.holder,
                 piece_ms,
-                elapsed[part],
-                busy_us[part],
-                elapsed[part] if busy else 0,
-                energy_mj[part],
-                elapsed[part] if energy else 0,
+                elapsed[place],
+                busy_us[place],
+                elapsed[place] if busy else 0,
+                energy_mj[place],
+                elapsed[place] if energy else 0,
             )
 
 

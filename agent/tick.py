@@ -64,23 +64,38 @@ class Process:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Holder:
-    """Who holds a GPU: `kind` says which world named it, `owner` is the group that answers for it."""
+    """Who holds a GPU: `kind` says which world named it, `owner` is the group that answers for it.
+
+    `name` tells it from all others of its kind on the node; `title` is a name that its user chose. What its
+    world does not have is empty.
+    """
 
     kind: str
     name: str
     owner: str
     user: str = ""
     workload: Workload = Workload.BATCH
+    account: str = ""
+    partition: str = ""
+    qos: str = ""
+    namespace: str = ""
+    container: str = ""
+    title: str = ""
+    cost_centre: str = ""
 
     def __hash__(self) -> int:
         return hash(self.name)
 
 
 class Hold(NamedTuple):
-    """A holder and its share of the GPU, or None where the share is not known."""
+    """A holder and its share of the GPU, or None where the share is not known.
+
+    `slice` is the UUID of the MIG slice that it holds; empty for the whole GPU.
+    """
 
     holder: Holder
     share: float | None = None
+    slice: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -48,17 +48,28 @@ class View:
     health: Health
 
 
+_ORDER = {state: place for place, state in enumerate(State)}
+
+
 def states_of(entries: Sequence[Entry]) -> tuple[dict[str, State], dict[str, tuple[Holder, ...]]]:
-    """Give each GPU's latest state in some entries, and who held it then."""
+    """Give each GPU's latest state in some entries, and who held it then, the largest part first.
+
+    Where its parts differ (slices, holders of different patience) the first in the order of states is told.
+    """
     latest: dict[str, int] = {}
     for entry in entries:
         if entry.elapsed_ms:
             latest[entry.uuid] = max(entry.start_ms, latest.get(entry.uuid, 0))
-    now = [entry for entry in entries if entry.elapsed_ms and entry.start_ms == latest[entry.uuid]]
+    now = [
+        entry
+        for entry in entries
+        if (entry.elapsed_ms or entry.holder) and entry.start_ms == latest.get(entry.uuid)
+    ]
     states: dict[str, State] = {}
     holders: dict[str, tuple[Holder, ...]] = {}
-    for entry in sorted(now, key=lambda entry: entry.elapsed_ms):
-        states[entry.uuid] = entry.state
-        if entry.holder:
-            holders[entry.uuid] = (entry.holder, *holders.get(entry.uuid, ()))
+    for entry in sorted(now, key=lambda entry: -entry.elapsed_ms):
+        first = min(entry.state, states.get(entry.uuid, entry.state), key=_ORDER.__getitem__)
+        states[entry.uuid] = first
+        if entry.holder and entry.holder not in holders.get(entry.uuid, ()):
+            holders[entry.uuid] = (*holders.get(entry.uuid, ()), entry.holder)
     return states, holders

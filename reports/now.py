@@ -45,7 +45,7 @@ class Now:
 
 _LAST_POSTINGS = """
     SELECT state, owner, name FROM posting LEFT JOIN holder ON holder.id = holder_id
-    WHERE tick_id = :tick AND gpu_id = :gpu AND elapsed_ms > 0
+    WHERE tick_id = :tick AND gpu_id = :gpu AND (elapsed_ms > 0 OR holder_id IS NOT NULL)
     AND start_ms = (SELECT max(start_ms) FROM posting
                     WHERE tick_id = :tick AND gpu_id = :gpu AND elapsed_ms > 0)
     ORDER BY elapsed_ms DESC"""

@@ -21,7 +21,7 @@ from agent.journal import Journal, JournalSettings
 from agent.quantities import Amount
 from agent.states import StateSettings
 from agent.tally import HOUR_MS
-from agent.tick import Condition, Gpu, Hold, Holder, Reading, Tick, Workload, reading_of
+from agent.tick import Condition, Gpu, Hold, Holder, Reading, Slice, Tick, Workload, reading_of, slice_of
 
 MIDNIGHT = 1_767_657_600_000
 """Tuesday 6 January 2026, 00:00 UTC."""
@@ -208,6 +208,7 @@ class View:
     energy_jump: float | None
     holds: tuple[Hold, ...]
     drained: bool
+    slices: tuple[Slice, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,9 +247,24 @@ Step = Interval | Absence | ClockStep | Move
 
 _ratios = st.none() | st.sampled_from([0.0, 0.02, 0.05, 1.0]) | st.floats(0, 1)
 _shares = st.none() | st.just(0.0) | st.floats(0, 1)
-_holds = st.lists(st.sampled_from(HOLDERS), max_size=3, unique=True).flatmap(
-    lambda holders: st.tuples(*[st.builds(Hold, st.just(holder), _shares) for holder in holders])
+SLICES = ("MIG-0a", "MIG-0b", "MIG-0c")
+_where = st.sampled_from(["", *SLICES])
+_holds = st.lists(
+    st.tuples(st.sampled_from(HOLDERS), _where), max_size=4, unique_by=lambda pair: (pair[0].name, pair[1])
+).flatmap(
+    lambda pairs: st.tuples(*[st.builds(Hold, st.just(one), _shares, st.just(piece)) for one, piece in pairs])
 )
+_slices = st.lists(
+    st.builds(
+        slice_of,
+        uuid=st.sampled_from(SLICES),
+        profile=st.just("1g.18gb"),
+        weight_ratio=st.sampled_from([0.0, 1 / 7, 2 / 7, 3 / 7, 1.0]),
+        values=st.fixed_dictionaries({}, optional={"sm_active_ratio": _ratios}),
+    ),
+    max_size=3,
+    unique_by=lambda one: one.uuid,
+).map(tuple)
 _idle_values = st.fixed_dictionaries(
     {"busy_ratio": st.just(0.0), "memory_used_bytes": st.just(600 * 1024**2)}
 )
@@ -272,6 +288,7 @@ _views = st.builds(
     energy_jump=st.sampled_from([0.0] * 10 + [-1e6, 1e9, None]),
     holds=_holds,
     drained=st.sampled_from([False] * 9 + [True]),
+    slices=st.just(()) | _slices,
 )
 _lengths = st.just(INTERVAL_MS) | st.integers(1, 90_000)
 _steps: st.SearchStrategy[Step] = st.one_of(
@@ -394,7 +411,8 @@ class World:
         owed.until_ms = max(owed.until_ms, end_ms)
         energy = None if view.energy_jump is None else max(0.0, self.joules[gpu.uuid] + view.energy_jump)
         values = {"power_watts": float(view.watts), "energy_joules_total": energy, **view.values}
-        return reading_of(gpu.uuid, start_ms, end_ms, values, condition=view.condition)
+        slices = view.slices or None
+        return reading_of(gpu.uuid, start_ms, end_ms, values, condition=view.condition, slices=slices)
 
     def _cover(self, node: str, until_ms: int) -> None:
         for owed in self.owed.values():

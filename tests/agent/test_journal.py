@@ -567,7 +567,10 @@ def test_the_tables_are_these(path: Path) -> None:
             *("id", "uuid", "model", "serial", "board_part", "vbios", "driver", "cuda"),
             *("inforom", "architecture", "minor", "module", "chassis", "slot", "tray"),
         ],
-        "holder": ["id", "kind", "name", "owner", "user", "workload"],
+        "holder": [
+            *("id", "kind", "name", "owner", "user", "workload", "account", "partition"),
+            *("qos", "namespace", "container", "title", "cost_centre"),
+        ],
         "meta": ["key", "value"],
         "node": ["id", "name"],
         "owner": ["id", "name"],
@@ -577,8 +580,12 @@ def test_the_tables_are_these(path: Path) -> None:
         "reading": ["tick_id", "gpu_id", "start_ms", "end_ms", "condition", *QUANTITIES],
         "slice_reading": ["tick_id", "gpu_id", "uuid", "profile", "weight_ratio", *SLICE_QUANTITIES],
         "spell": [
-            *("gpu_id", "holder_id", "start_ms", "end_ms"),
+            *("gpu_id", "holder_id", "slice", "start_ms", "end_ms"),
             *("seen_ms", "beyond_ms", "unknown_ms", "ended"),
+        ],
+        "tenure": [
+            *("node_id", "kind", "name", "start_ms", "end_ms"),
+            *("ended", "holder_id", "figures"),
         ],
         "tick": ["id", "node_id", "start_ms", "end_ms", "late_seconds", "driver_calls", "driver_seconds"],
         "timeline": [
@@ -595,7 +602,7 @@ def test_a_file_of_the_first_schema_goes_on(path: Path) -> None:
     end_ms = fill(path, 1)
     before = rows(path, "SELECT * FROM account")
     with closing(sqlite3.connect(path)) as db:
-        for table in ("part", "slice_reading", "counter", "xid"):
+        for table in ("part", "slice_reading", "counter", "xid", "tenure"):
             db.execute(f"DROP TABLE {table}")
         for column in ("inforom", "architecture", "minor", "module", "chassis", "slot", "tray"):
             db.execute(f"ALTER TABLE gpu DROP COLUMN {column}")

@@ -70,7 +70,7 @@ class Desk:
 
     def open(self) -> dict[str, int]:
         """Give the ages of the open spells by holder."""
-        return {holder.name: spell.seen_ms for holder, spell in self.tally.timelines[GPU.uuid].spells.items()}
+        return {seat[0].name: spell.seen_ms for seat, spell in self.tally.timelines[GPU.uuid].spells.items()}
 
     def ended(self) -> list[tuple[str, int, int]]:
         """Give the spells that ended: holder, time seen, time beyond patience."""
