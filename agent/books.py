@@ -15,6 +15,7 @@ from agent.lifelong import Lifelong
 from agent.quantities import Origin
 from agent.states import StateSettings
 from agent.tally import DAY_MS, Posting, Tally, Timeline
+from agent.tenures import Tenures
 from agent.tick import Condition, Event, Finding, Gpu, Hold, Part, State, Tick, reading_of
 from agent.xids import XidBook
 
@@ -26,7 +27,13 @@ class Books:
     """Tally, accounts and journal, kept in step."""
 
     def __init__(
-        self, journal: Journal, settings: StateSettings, *, boot_id: str = "", node: str = ""
+        self,
+        journal: Journal,
+        settings: StateSettings,
+        *,
+        boot_id: str = "",
+        node: str = "",
+        follow_holders: bool = False,
     ) -> None:
         memory = journal.memory()
         self.lifelong = Lifelong(memory.counters)
@@ -34,6 +41,9 @@ class Books:
         self.xids.know(memory.gpus.values())
         self.xids.restore(memory.xids)
         self.findings = Findings(memory.findings)
+        self.tenures = (
+            Tenures(node, settings.spell_unknown_seconds, memory.tenures) if follow_holders else None
+        )
         self.latest: Tick | None = None
         self.parts: dict[str, tuple[Part, ...]] = {}
         self.journal = journal
@@ -113,6 +123,8 @@ class Books:
             here = [uuid for uuid, line in self.tally.timelines.items() if line.node == tick.node]
             _extend(posting, self.tally.close(tick.end_ms, here, unseen))
         self.latest = tick = self._lifted(tick)
+        if self.tenures:
+            events = (*events, *self.tenures.take(tick, posting.entries, holds, self.xids.counts))
         left = self._leave(tick) if complete else ()
         seen = {reading.uuid for reading in tick.readings if reading.condition is Condition.OK}
         seen |= {line.uuid for line in left}
@@ -203,9 +215,11 @@ class Books:
         return self._mending(now_ms, partial(self.journal.prune, now_ms))
 
     def _write(self) -> None:
-        xids = self.xids.changed()
-        counted = Counted(self.lifelong.changed(), xids)
+        xids, tenures = self.xids.changed(), self.tenures.changed() if self.tenures else ()
+        counted = Counted(self.lifelong.changed(), xids, tenures=tenures)
         self.journal.commit(self.accounts, self.tally.timelines.values(), counted)
+        if self.tenures:
+            self.tenures.saved()
         self.lifelong.saved()
         self.xids.saved(xids)
 
@@ -215,7 +229,8 @@ class Books:
         except JournalBroken as error:
             lines = self.tally.timelines
             seats = [(self.gpus[uuid], line) for uuid, line in lines.items() if uuid in self.gpus]
-            counted = Counted(self.lifelong.all(), self.xids.rows(), self.findings.open)
+            held = self.tenures.open if self.tenures else ()
+            counted = Counted(self.lifelong.all(), self.xids.rows(), self.findings.open, held)
             aside = self.journal.begin_anew(now_ms, self.accounts, seats, counted)
             self._write()
             return broken_event(next(iter(self._ends), ""), now_ms, f"{error}; moved to {aside}")

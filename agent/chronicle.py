@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from agent.clock import Clock
 from agent.tick import Condition, Event, Tick
@@ -18,6 +18,7 @@ class Chronicle:
         self._node = node
         self._clock = clock
         self._conditions: dict[str, Condition] = {}
+        self._troubles: Mapping[str, str] = {}
         self._events: list[Event] = []
 
     def take(self) -> list[Event]:
@@ -55,6 +56,17 @@ class Chronicle:
             log.info("the GPUs are being read again")
             self._note("probe_back", "the probe reads again")
         self.absent = reason
+
+    def note_worlds(self, troubles: Mapping[str, str]) -> None:
+        """Tell when what knows holders fails, and when it answers again; once for each."""
+        for world, trouble in troubles.items():
+            if trouble and not self._troubles.get(world):
+                log.warning("%s: holders may go without a name: %s", world, trouble)
+                self._note("holders_unknown", f"{world}: {trouble}")
+            elif self._troubles.get(world) and not trouble:
+                log.info("%s names holders again", world)
+                self._note("holders_known", f"{world} names holders again")
+        self._troubles = troubles
 
     def note_gpus(self, tick: Tick) -> None:
         """Tell when GPUs come, and when one's condition changes."""

@@ -22,6 +22,7 @@ from agent.restore import Memory, restore
 from agent.schema import migrate
 from agent.scribe import Hours, Scribe
 from agent.tally import DAY_MS, Posting, Timeline
+from agent.tenures import Tenure
 from agent.tick import Event, Finding, Gpu, Tick
 from agent.xids import XidRow
 
@@ -76,11 +77,12 @@ class Record(NamedTuple):
 
 
 class Counted(NamedTuple):
-    """Rows of what is counted over the life of a GPU, and for a new file the findings that are open."""
+    """What is counted over the life of a GPU or a holder, and for a new file the findings that are open."""
 
     counters: Sequence[Row] = ()
     xids: Sequence[XidRow] = ()
     findings: Sequence[Finding] = ()
+    tenures: Sequence[Tenure] = ()
 
 
 NOTHING_COUNTED = Counted()
@@ -179,6 +181,7 @@ class Journal:
                 self._write(accounts, timelines)
                 self._scribe.counters(counted.counters)
                 self._scribe.xids(counted.xids)
+                self._scribe.tenures(counted.tenures)
                 self._db.execute("COMMIT")
             except BaseException:
                 self._scribe.forget()
@@ -249,6 +252,7 @@ class Journal:
         self._scribe.accounts(accounts.by_key, accounts.by_key)
         self._scribe.counters(counted.counters)
         self._scribe.xids(counted.xids)
+        self._scribe.tenures(counted.tenures)
         queued = {one for record in self._pending for one in record.findings}
         self._scribe.findings(one for one in counted.findings if one not in queued)
         self._db.execute("UPDATE meta SET value = ? WHERE key = 'ticks_dropped'", (str(dropped),))
@@ -280,6 +284,7 @@ class Journal:
             self._db.execute("DELETE FROM account_hour WHERE hour_ms < ?", (accounts_ms,))
             self._db.execute("DELETE FROM spell WHERE ended = 1 AND end_ms < ?", (accounts_ms,))
             self._db.execute("DELETE FROM event WHERE at_ms < ?", (accounts_ms,))
+            self._db.execute("DELETE FROM tenure WHERE ended = 1 AND end_ms < ?", (accounts_ms,))
         except sqlite3.Error as error:
             raise translated_writing(error, self.path) from error
         return dropped

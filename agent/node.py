@@ -7,7 +7,7 @@ wrong is logged when it begins and when it ends, not in between.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,12 +19,12 @@ from agent.chronicle import Chronicle
 from agent.clock import Clock
 from agent.errors import JournalError
 from agent.frames import Absent, Alive, Frame
-from agent.holders.processes import ProcessHolders
+from agent.holders.claims import Holders
 from agent.kernel_log import KernelLog, log_began_ms
 from agent.prober import SILENCE_SECONDS, Ended, Hung
 from agent.release import Lets, Release
-from agent.tick import Finding, State, Tick, Xid
-from agent.view import Health, View, states_of
+from agent.tick import Finding, Hold, State, Tick, Xid
+from agent.view import Health, View, bounded, states_of
 
 PRUNE_TICKS = 360
 LOOK_SECONDS = 3.0
@@ -64,6 +64,7 @@ class _Counts:
     driver_seconds: float = 0.0
     restarts: int = 0
     journal_failures: int = 0
+    holders_dropped: int = 0
 
 
 class Node:
@@ -75,7 +76,8 @@ class Node:
         name: str,
         frames: Frames,
         books: Books,
-        holders: ProcessHolders,
+        holders: Holders,
+        most_holders: int = 512,
         clock: Clock,
         cadence: SamplerSettings,
         publish: Callable[[View], None],
@@ -87,6 +89,7 @@ class Node:
         self._frames = frames
         self._books = books
         self._holders = holders
+        self._most_holders = most_holders
         self._clock = clock
         self._interval_ms = round(cadence.interval_seconds * 1000)
         self._publish = publish
@@ -116,6 +119,7 @@ class Node:
             self._chronicle.keep(broken_event(self._name, now_ms, text))
         if self._kernel_log:
             self._open_kernel_log(self._kernel_log)
+        self._holders.expect(self._books.gpus.values())
         self._books.resume(self._name, now_ms, boot_ms)
         self._commit(now_ms)
 
@@ -225,18 +229,22 @@ class Node:
         self._seen_ms = tick.end_ms
         self._chronicle.note_gpus(tick)
         self._note_xids(tick)
-        holds = self._holders.holds(tick.readings)
+        listed = {gpu.uuid: gpu for gpu in tick.gpus or ()}
+        holds = self._holders.holds(tick.readings, {**self._books.gpus, **listed})
+        self._chronicle.note_worlds(self._holders.troubles)
         posting = self._books.post(
             tick,
             holds,
-            drained=self._drained(),
+            drained=self._drained(holds),
             events=self._chronicle.take(),
             unseen=unseen,
             found=self._judge(tick),
         )
         tick = self._books.latest or tick
         self._commit(tick.end_ms)
-        states, held_by = states_of(posting.entries)
+        states, seats = states_of(posting.entries)
+        held_by, dropped = bounded(seats, self._most_holders)
+        self._counts.holders_dropped += dropped
         self._publish(
             View(
                 tick=tick,
@@ -267,7 +275,14 @@ class Node:
         for refusal in tick.refusals:
             self._refused[refusal.quantity, refusal.reason] += refusal.times
 
-    def _drained(self) -> Callable[[str], bool]:
+    def _drained(self, holds: Mapping[str, Sequence[Hold]]) -> Callable[[str], bool]:
+        """Tell which GPUs are out of service: by the drain file, or by a scheduler that lets its work end."""
+        by_file = self._drained_by_file()
+        if not self._holders.drained:
+            return by_file
+        return lambda uuid: by_file(uuid) or uuid not in holds
+
+    def _drained_by_file(self) -> Callable[[str], bool]:
         """Read the drain file: it drains the GPUs it lists by UUID, or all when it lists none."""
         if self._drain_file is None:
             return lambda _: False
@@ -319,4 +334,7 @@ class Node:
             absent=self._chronicle.absent,
             stuck_probes=self._frames.stuck,
             kernel_log_skipped=self._kernel_log.skipped if self._kernel_log else 0,
+            worlds=dict(self._holders.troubles),
+            holders_dropped=counts.holders_dropped,
+            owners_folded=self._holders.folded,
         )

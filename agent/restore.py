@@ -9,6 +9,7 @@ from agent.accounts import Account, Accounts, Key
 from agent.lifelong import Chain, Row
 from agent.spells import Spell
 from agent.tally import Timeline
+from agent.tenures import Tenure, with_figures
 from agent.tick import Finding, Gpu, Holder, State, Workload
 from agent.xids import XidRow
 
@@ -24,6 +25,7 @@ class Memory(NamedTuple):
     counters: list[Row]
     xids: list[XidRow]
     findings: list[Finding]
+    tenures: list[Tenure]
 
 
 HOLDER = tuple(field.name for field in fields(Holder))
@@ -42,7 +44,23 @@ def restore(db: sqlite3.Connection) -> Memory:
     for uuid, spell in _open_spells(db):
         if uuid in timelines:
             timelines[uuid].spells[spell.holder, spell.slice] = spell
-    return Memory(_gpus(db), timelines, _accounts(db), _counters(db), _xids(db), open_findings(db))
+    tenures = tenures_of(db, "ended = 0")
+    return Memory(_gpus(db), timelines, _accounts(db), _counters(db), _xids(db), open_findings(db), tenures)
+
+
+def tenures_of(db: sqlite3.Connection, condition: str, *values: str) -> list[Tenure]:
+    """Read the tenures that meet a condition of our own, oldest first."""
+    columns = ", ".join(f"holder.{name}" for name in HOLDER)
+    rows = db.execute(
+        f"""SELECT node.name, tenure.start_ms, end_ms, ended, figures, {columns} FROM tenure
+            JOIN node ON node.id = node_id JOIN holder ON holder.id = holder_id
+            WHERE {condition} ORDER BY start_ms, holder.name""",
+        values,
+    )
+    return [
+        with_figures(Tenure(holder_of(holder), node, int(start_ms), int(end_ms), bool(ended)), figures)
+        for node, start_ms, end_ms, ended, figures, *holder in rows
+    ]
 
 
 def _gpus(db: sqlite3.Connection) -> dict[str, Gpu]:

@@ -235,12 +235,13 @@ CREATE TABLE tenure (
     node_id INTEGER NOT NULL,
     kind TEXT NOT NULL,
     name TEXT NOT NULL,
+    user TEXT NOT NULL, -- of plain processes only: several users may run the same command
     start_ms INTEGER NOT NULL,
     end_ms INTEGER NOT NULL,
     ended INTEGER NOT NULL,
     holder_id INTEGER NOT NULL,
     figures TEXT NOT NULL,
-    PRIMARY KEY (node_id, kind, name, start_ms)
+    PRIMARY KEY (node_id, kind, name, user, start_ms)
 ) WITHOUT ROWID;
 CREATE INDEX tenure_by_name ON tenure (name)
 """

@@ -18,6 +18,7 @@ from agent.quantities import QUANTITIES
 from agent.restore import HOLDER
 from agent.spells import Spell
 from agent.tally import HOUR_MS, Entry, Timeline
+from agent.tenures import Tenure, figures_of, key_of
 from agent.tick import Event, Finding, Gpu, Holder, Part, Reading, Tick
 from agent.xids import XidRow
 
@@ -154,7 +155,7 @@ class Scribe:
             holder_id = self._holder(entry.holder) if entry.holder else None
             owner_id = self._owner(entry.holder.owner) if entry.holder else 0
             state = entry.state.value
-            amounts = entry[5:]
+            amounts = entry[5:10]
             rows.append((tick_id, gpu_id, state, holder_id, entry.start_ms, *amounts))
             key = (entry.start_ms // HOUR_MS * HOUR_MS, gpu_id, node_id, state, owner_id)
             total = hours.get(key)
@@ -236,6 +237,24 @@ class Scribe:
                     line.boot_id,
                 )
                 for line in timelines
+            ),
+        )
+
+    def tenures(self, tenures: Iterable[Tenure]) -> None:
+        """Write tenures as they stand."""
+        self._db.executemany(
+            f"INSERT OR REPLACE INTO tenure VALUES (?{', ?' * 8})",
+            (
+                (
+                    self._node(one.node),
+                    *key_of(one.holder),
+                    one.start_ms,
+                    one.end_ms,
+                    int(one.ended),
+                    self._holder(one.holder),
+                    figures_of(one),
+                )
+                for one in tenures
             ),
         )
 

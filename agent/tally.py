@@ -39,6 +39,7 @@ class Entry(NamedTuple):
     busy_seen_ms: int = 0
     energy_mj: int = 0
     energy_seen_ms: int = 0
+    slice: str = ""
 
 
 Seat = tuple[Holder, str]
@@ -92,6 +93,7 @@ class _Part(NamedTuple):
     state: State
     holder: Holder | None
     weight: int
+    slice: str = ""
     idle_ms: int | None = None
 
 
@@ -213,13 +215,14 @@ class Tally:
     ) -> Iterator[_Part]:
         """Share a verdict's weight among its holders; the spells of those without activity grow."""
         if not verdict.holds:
-            yield _Part(verdict.state, None, _whole_number(verdict.weight))
+            yield _Part(verdict.state, None, _whole_number(verdict.weight), verdict.slice)
             return
         for hold, share in zip(verdict.holds, _shares(verdict.holds), strict=True):
             idle_ms = None
             if verdict.state is State.HELD_GAP:
                 idle_ms = self._lengthen(line, (hold.holder, verdict.slice), span, posting)
-            yield _Part(verdict.state, hold.holder, _whole_number(verdict.weight * share), idle_ms)
+            weight = _whole_number(verdict.weight * share)
+            yield _Part(verdict.state, hold.holder, weight, verdict.slice, idle_ms)
 
     def _lengthen(self, line: Timeline, seat: Seat, span: tuple[int, int], posting: Posting) -> int:
         """Grow a spell; give the moment from which its time is idle."""
@@ -273,7 +276,7 @@ def _split(
     """
     start_ms, end_ms = span
     if len(parts) == 1 and end_ms <= (start_ms // HOUR_MS + 1) * HOUR_MS:
-        state, holder, _, idle_ms = parts[0]
+        state, holder, _, _, idle_ms = parts[0]
         if idle_ms is None or not start_ms < idle_ms < end_ms:  # nothing to cut, as nearly always
             idle = idle_ms is not None and idle_ms <= start_ms
             yield _whole(line, State.HELD_IDLE if idle else state, holder, span, amounts)
@@ -303,6 +306,7 @@ def _split(
                 elapsed[place] if busy else 0,
                 energy_mj[place],
                 elapsed[place] if energy else 0,
+                part.slice,
             )
 
 

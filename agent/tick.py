@@ -90,12 +90,14 @@ class Holder:
 class Hold(NamedTuple):
     """A holder and its share of the GPU, or None where the share is not known.
 
-    `slice` is the UUID of the MIG slice that it holds; empty for the whole GPU.
+    `slice` is the UUID of the MIG slice that it holds, empty for a whole GPU. `memory_used_bytes` is that of
+    its processes, as far as the driver tells.
     """
 
     holder: Holder
     share: float | None = None
     slice: str = ""
+    memory_used_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,14 +4,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.accounts import Account, Key
-from agent.tally import Entry
-from agent.tick import Finding, Gpu, Holder, Part, Reading, State, Tick
+from agent.tally import Entry, Seat
+from agent.tick import Finding, Gpu, Part, Reading, State, Tick
 from agent.xids import XidCount
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What the agent knows of itself; counters since it started, except where the journal keeps them."""
+    """What the agent knows of itself; counters since it started, except where the journal keeps them.
+
+    `worlds` says by name what is wrong with each of those that know holders; empty when all is well.
+    """
 
     ticks: int = 0
     blind_ticks: int = 0
@@ -29,6 +32,9 @@ class Health:
     absent: str = ""
     stuck_probes: int = 0
     kernel_log_skipped: int = 0
+    worlds: Mapping[str, str] = field(default_factory=dict)
+    holders_dropped: int = 0
+    owners_folded: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +46,7 @@ class View:
     gpus: Mapping[str, Gpu]
     readings: Mapping[str, Reading]
     states: Mapping[str, State]
-    holders: Mapping[str, tuple[Holder, ...]]
+    holders: Mapping[str, tuple[Seat, ...]]
     accounts: Sequence[tuple[Key, Account]]
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     xids: Mapping[tuple[str, int], XidCount] = field(default_factory=dict)
@@ -48,10 +54,20 @@ class View:
     health: Health
 
 
+def bounded(holders: Mapping[str, tuple[Seat, ...]], most: int) -> tuple[Mapping[str, tuple[Seat, ...]], int]:
+    """Leave out what is beyond a number of holders in all, of each GPU the last; give how many were."""
+    if sum(map(len, holders.values())) <= most:
+        return holders, 0
+    each = max(1, most // len(holders))
+    return {uuid: seats[:each] for uuid, seats in holders.items()}, sum(
+        max(0, len(seats) - each) for seats in holders.values()
+    )
+
+
 _ORDER = {state: place for place, state in enumerate(State)}
 
 
-def states_of(entries: Sequence[Entry]) -> tuple[dict[str, State], dict[str, tuple[Holder, ...]]]:
+def states_of(entries: Sequence[Entry]) -> tuple[dict[str, State], dict[str, tuple[Seat, ...]]]:
     """Give each GPU's latest state in some entries, and who held it then, the largest part first.
 
     Where its parts differ (slices, holders of different patience) the first in the order of states is told.
@@ -66,10 +82,11 @@ def states_of(entries: Sequence[Entry]) -> tuple[dict[str, State], dict[str, tup
         if (entry.elapsed_ms or entry.holder) and entry.start_ms == latest.get(entry.uuid)
     ]
     states: dict[str, State] = {}
-    holders: dict[str, tuple[Holder, ...]] = {}
+    holders: dict[str, tuple[Seat, ...]] = {}
     for entry in sorted(now, key=lambda entry: -entry.elapsed_ms):
         first = min(entry.state, states.get(entry.uuid, entry.state), key=_ORDER.__getitem__)
         states[entry.uuid] = first
-        if entry.holder and entry.holder not in holders.get(entry.uuid, ()):
-            holders[entry.uuid] = (*holders.get(entry.uuid, ()), entry.holder)
+        if entry.holder:
+            seats = dict.fromkeys((*holders.get(entry.uuid, ()), (entry.holder, entry.slice)))
+            holders[entry.uuid] = tuple(seats)
     return states, holders

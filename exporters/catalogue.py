@@ -20,6 +20,20 @@ SLICE_LABELS = ("slice", "profile")
 """What a series of a MIG slice has besides: its UUID and its profile."""
 IDENTITY = tuple(field.name for field in fields(Gpu) if field.name not in ("uuid", "index", "model"))
 """What is known of a GPU besides the labels of every series."""
+HOLDER: Mapping[str, str] = {
+    "owner": "owner",
+    "name": "holder",
+    "kind": "kind",
+    "user": "user",
+    "account": "account",
+    "partition": "partition",
+    "qos": "qos",
+    "namespace": "namespace",
+    "container": "container",
+    "workload": "workload",
+    "cost_centre": "cost_centre",
+}
+"""What is told of a holder, and the label that it has."""
 
 
 class Family(NamedTuple):
@@ -51,7 +65,7 @@ _OURS = {
     "gpu_slice_info": _gpu("gauge", "A MIG slice of the GPU; its value is its share", *SLICE_LABELS),
     "gpu_xid_errors_total": _gpu("counter", "XIDs that the driver reported, by number", "xid"),
     "gpu_xid_last_timestamp_seconds": _gpu("gauge", "When an XID was last reported", "xid"),
-    "gpu_holder_info": _gpu("gauge", "Who holds the GPU now", "owner", "holder", "kind", "user"),
+    "gpu_holder_info": _gpu("gauge", "Who holds the GPU now, or a slice of it", *HOLDER.values(), "slice"),
     "gpu_up": _gpu("gauge", "Whether the GPU answers"),
     "gpu_state": _gpu("gauge", "Whether the GPU is in this state; exactly one is 1", "state"),
     "gpu_finding": _gpu("gauge", "A finding that is open", "rule", "severity"),
@@ -86,6 +100,13 @@ _OURS = {
     "gputally_readings_dropped_total": Family(
         "counter", "Readings dropped while the journal could not be written; their time is accounted for"
     ),
+    "gputally_holders_up": Family(
+        "gauge", "Whether that which knows holders answers; absent worlds are well", ("world",)
+    ),
+    "gputally_holder_series_dropped_total": Family(
+        "counter", "Holders left out of a page because there were too many"
+    ),
+    "gputally_owners_folded": Family("gauge", "Owners counted as one because there were too many"),
     "gputally_refused_values_total": Family(
         "counter", "Values that could not be had", ("quantity", "reason")
     ),

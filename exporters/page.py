@@ -15,7 +15,7 @@ from agent.pieces import SLICE_QUANTITIES
 from agent.quantities import QUANTITIES
 from agent.tick import Condition, Reading, Slice, State
 from agent.view import View
-from exporters.catalogue import FAMILIES, GPU_LABELS, IDENTITY
+from exporters.catalogue import FAMILIES, GPU_LABELS, HOLDER, IDENTITY
 
 STALE_INTERVALS = 3
 """After so many intervals without a tick, GPU series leave the page."""
@@ -87,8 +87,9 @@ def _of_gpu(view: View, uuid: str, labels: tuple[str, ...]) -> Iterator[_Sample]
     for part in view.parts.get(uuid, ()) if _is_up(reading) else ():
         yield f"gpu_{part.quantity}", (*labels, *part.labels), part.value
     yield "gpu_info", (*labels, *(getattr(gpu, name) for name in IDENTITY)), 1
-    for one in view.holders.get(uuid, ()):
-        yield "gpu_holder_info", (*labels, one.owner, one.name, one.kind, one.user), 1
+    seats = {(*(getattr(one, name) for name in HOLDER), piece) for one, piece in view.holders.get(uuid, ())}
+    for seat in sorted(seats):  # two may differ in nothing but their title
+        yield "gpu_holder_info", (*labels, *seat), 1
     for state in State:
         yield "gpu_state", (*labels, state.value), int(state is now)
 
@@ -149,9 +150,13 @@ def _health(view: View) -> Iterator[_Sample]:
         "journal_ticks_dropped_total": health.journal_ticks_dropped,
         "journal_failures_total": health.journal_failures,
         "readings_dropped_total": health.readings_dropped,
+        "holder_series_dropped_total": health.holders_dropped,
+        "owners_folded": health.owners_folded,
     }
     for name, value in figures.items():
         yield f"gputally_{name}", (), value
+    for world, trouble in health.worlds.items():
+        yield "gputally_holders_up", (world,), int(not trouble)
     for (quantity, reason), times in health.refused.items():
         yield "gputally_refused_values_total", (quantity, reason), times
 

@@ -163,7 +163,7 @@ def _status(view: View | None) -> bytes:
         {
             **asdict(gpu),
             "state": view.states.get(uuid),
-            "holders": [asdict(holder) for holder in view.holders.get(uuid, ())],
+            "holders": [{**asdict(one), "slice": piece} for one, piece in view.holders.get(uuid, ())],
             "reading": _reading(view, uuid),
         }
         for uuid, gpu in view.gpus.items()

@@ -18,6 +18,8 @@ COMMANDS = {
     "demo": "show it all on a simulated node: a week of history, then live",
     "replay": "turn recorded history (CSV, nvidia-smi logs) into a journal",
     "status": "what every GPU does now, and who holds it",
+    "holders": "who holds GPUs now, and how much of it without activity",
+    "job": "what one job, pod or other holder had of this node",
     "findings": "what is wrong now, and what to do",
     "xid": "what the errors mean that the driver reports, and what to do",
     "doctor": "what can be read on this node, what cannot, and why",

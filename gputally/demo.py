@@ -7,13 +7,12 @@ from pathlib import Path
 
 from agent.clock import now_ms
 from agent.errors import SettingsError
-from agent.holders.processes import ProcessHolders
 from agent.simulated.scenario import Simulation
 from agent.tally import DAY_MS
-from agent.tick import Tick, Workload
+from agent.tick import Tick
 from gputally.batch import bulk_books
 from gputally.progress import Progress
-from gputally.run import Live, asker, live_arguments, settings_of, simulated
+from gputally.run import Live, holders_in, live_arguments, settings_of, simulated
 from gputally.settings import Settings, state_folder
 
 PRESENT_MS = 1_000
@@ -57,7 +56,7 @@ def execute(options: argparse.Namespace) -> int:
     path, length_ms = Path(settings.journal.path), round(options.days * DAY_MS)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     history = partial(back_fill, simulation, settings, path, length_ms)
-    with Live(settings, options.simulate, asker(simulation.people()), history) as live:
+    with Live(settings, options.simulate, holders_in(simulation, settings), history) as live:
         interval = settings.agent.interval_seconds
         print(
             WHERE_TO_LOOK.format(journal=settings.journal.path, url=live.url, interval=interval), flush=True
@@ -78,10 +77,11 @@ def back_fill(simulation: Simulation, settings: Settings, path: Path, length_ms:
     What was there already is continued. The driver's interface is not in this path; all that follows it is.
     """
     node = settings.node.resolved()
-    holders = ProcessHolders(Workload(settings.states.default_workload), asker(simulation.people()))
+    holders = holders_in(simulation, settings)
     gpus = tuple(simulation.gpu(index) for index in range(simulation.count))
+    known_gpus = {gpu.uuid: gpu for gpu in gpus}
     began_ms = now_ms()
-    with bulk_books(path, settings) as books:
+    with bulk_books(path, settings, node=node) as books:
         known = [line.until_ms for line in books.tally.timelines.values() if line.node == node]
         start_ms = max((began_ms - length_ms) // STEP_MS * STEP_MS, *known, 0)
         progress = Progress("history in virtual time", (began_ms - start_ms) // STEP_MS, "ticks")
@@ -90,7 +90,7 @@ def back_fill(simulation: Simulation, settings: Settings, path: Path, length_ms:
             end_ms = min((start_ms // STEP_MS + 1) * STEP_MS, until_ms)
             readings = tuple(simulation.reading(index, start_ms, end_ms) for index in range(simulation.count))
             tick = Tick(node=node, start_ms=start_ms, end_ms=end_ms, readings=readings, gpus=gpus)
-            books.post(tick, holders.holds(readings))
+            books.post(tick, holders.holds(readings, known_gpus))
             start_ms, ticks = end_ms, ticks + 1
             if ticks % COMMIT_TICKS == 0 or until_ms - end_ms < STEP_MS:
                 books.commit(end_ms)

@@ -5,7 +5,8 @@ import json
 from dataclasses import asdict
 
 from agent.restore import open_findings
-from gputally.status import moment, reader_arguments, reading, tidy
+from gputally.status import moment, reader_arguments, reading
+from gputally.tables import tidy
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,7 +15,8 @@ import psutil
 
 from agent.books import Books
 from agent.clock import SystemClock, now_ms
-from agent.holders.processes import Ask, Person, ProcessHolders, person_of, short_command
+from agent.holders.claims import Holders
+from agent.holders.worlds import holders_of, simulated_holders
 from agent.journal import Journal
 from agent.kernel_log import KernelLog
 from agent.node import Node, boot_id
@@ -80,11 +81,11 @@ def execute(options: argparse.Namespace) -> int:
     """Run the agent until a signal, or as long as told."""
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     settings = settings_of(options)
-    ask: Ask = person_of
+    holders = None
     if options.simulate:
         options.simulate, simulation = simulated(options.simulate)
-        ask = asker(simulation.people())
-    with Live(settings, options.simulate, ask) as live:
+        holders = holders_in(simulation, settings)
+    with Live(settings, options.simulate, holders) as live:
         live.run(options.seconds)
     return 0
 
@@ -101,11 +102,13 @@ def simulated(text: str) -> "tuple[str, Simulation]":
     return text, simulation
 
 
-def asker(people: Mapping[int, tuple[str, str]]) -> Ask:
-    """Answer for processes from a list of users and commands by pid."""
-    return lambda pid: (
-        Person(people[pid][0], short_command(people[pid][1].split())) if pid in people else None
-    )
+def holders_in(simulation: "Simulation", settings: Settings) -> Holders:
+    """Make what names the holders of a simulated node."""
+    return simulated_holders(simulation.people(), settings.holders, _workload(settings))
+
+
+def _workload(settings: Settings) -> Workload:
+    return Workload(settings.states.default_workload)
 
 
 @dataclass(slots=True)
@@ -140,12 +143,16 @@ class Live:
     """A running node: opened in order, closed in reverse, whatever happens."""
 
     def __init__(
-        self, settings: Settings, simulation: str, ask: Ask, prepare: Callable[[], None] = lambda: None
+        self,
+        settings: Settings,
+        simulation: str,
+        holders: Holders | None,
+        prepare: Callable[[], None] = lambda: None,
     ) -> None:
         self._settings = settings
         self._prepare = prepare
         self._simulation = simulation
-        self._ask = ask
+        self._holders = holders
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -163,13 +170,16 @@ class Live:
             node = settings.node.resolved()
             self._prober = Prober(settings.agent, node, self._simulation, self._stop.reader)
             stack.callback(self._prober.close)
-            books = Books(journal, settings.states, boot_id=boot_id(), node=node)
+            books = Books(journal, settings.states, boot_id=boot_id(), node=node, follow_holders=True)
+            holders = self._holders or holders_of(settings.holders, _workload(settings))
+            stack.callback(holders.close)
             self._prober.know(books.gpus.values())
             self._node = Node(
                 name=node,
                 frames=self._prober,
                 books=books,
-                holders=ProcessHolders(Workload(settings.states.default_workload), self._ask),
+                holders=holders,
+                most_holders=settings.holders.most_series,
                 clock=clock,
                 cadence=settings.agent,
                 publish=pages.publish,

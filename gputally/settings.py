@@ -14,6 +14,8 @@ from typing import Any, TypeVar, get_type_hints
 
 from agent.cadence import SamplerSettings
 from agent.errors import SettingsError
+from agent.holders.owners import OwnerRule
+from agent.holders.settings import HolderSettings
 from agent.journal import JournalSettings
 from agent.states import StateSettings
 from exporters.catalogue import FAMILIES
@@ -74,6 +76,7 @@ class Settings:
     node: NodeSettings = field(default_factory=NodeSettings)
     agent: SamplerSettings = field(default_factory=SamplerSettings)
     states: StateSettings = field(default_factory=StateSettings)
+    holders: HolderSettings = field(default_factory=HolderSettings)
     journal: JournalSettings = field(default_factory=JournalSettings)
     web: WebSettings = field(default_factory=WebSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
@@ -156,9 +159,19 @@ def _typed(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401  whatever 
         return tuple(value)
     if hint == Mapping[str, str] and isinstance(value, dict):
         return value
+    if hint == tuple[OwnerRule, ...] and isinstance(value, list):
+        return tuple(_rule(one, where) for one in value)
     if isinstance(hint, type) and isinstance(value, hint) and not isinstance(value, bool):
         return value
     raise SettingsError(f"{where} must be {_said(hint)}, not {value!r}")
+
+
+def _rule(table: Any, where: str) -> OwnerRule:  # noqa: ANN401
+    if not isinstance(table, dict):
+        raise SettingsError(f"{where} must be written as [[holders.map]] sections")
+    hints = get_type_hints(OwnerRule)
+    _know(where, "key", table, hints)
+    return OwnerRule(**{key: _typed(value, hints[key], f"{where} {key}") for key, value in table.items()})
 
 
 def _parsed(text: str, hint: Any, where: str) -> Any:  # noqa: ANN401
@@ -172,6 +185,8 @@ def _parsed(text: str, hint: Any, where: str) -> Any:  # noqa: ANN401
     if hint == Mapping[str, str]:
         pairs = [part.partition("=") for part in text.split(",") if part]
         return {key: value for key, _, value in pairs}
+    if hint == tuple[OwnerRule, ...]:
+        raise SettingsError(f"{where} cannot be set so: write [[holders.map]] sections in the settings file")
     return text
 
 

@@ -13,12 +13,11 @@ from pathlib import Path
 from agent.clock import now_ms
 from agent.errors import JournalError
 from agent.journal_file import connect, translated
-from agent.tally import DAY_MS, HOUR_MS
 from agent.tick import State
 from gputally.settings import journal_path, load
+from gputally.tables import NONE, columns, duration, tidy
 from reports.now import GpuNow, Now, now
 
-NONE = "-"
 GIB = 2**30
 STALE_STEPS = 3
 _HEAD = ("GPU", "STATE", "BUSY", "MEMORY", "POWER", "TEMP", "OWNER", "HOLDER", "MODEL")
@@ -81,14 +80,14 @@ def _headline(found: Now, at_ms: int) -> str:
     age_ms = at_ms - found.end_ms
     told = f"over {found.step_ms / 1000:g} s up to {moment(found.end_ms)}"
     if age_ms > STALE_STEPS * max(found.step_ms, 10_000):
-        return f"{told}, {_duration(age_ms)} ago: NOT LIVE, nothing was written since"
+        return f"{told}, {duration(age_ms)} ago: NOT LIVE, nothing was written since"
     return told
 
 
 def _row(gpu: GpuNow) -> tuple[str, ...]:
     state = gpu.state.value
     if gpu.state in (State.HELD_GAP, State.HELD_IDLE) and gpu.inactive_ms:
-        state += f" {_duration(gpu.inactive_ms)}"
+        state += f" {duration(gpu.inactive_ms)}"
     if gpu.condition and gpu.condition != "ok":
         state += f" ({gpu.condition})"
     return (
@@ -117,32 +116,10 @@ def _of(value: float | None, whole: float | None, factor: float, form: str, more
 
 def _columns(rows: list[tuple[str, ...]]) -> str:
     kept = [at for at, name in enumerate(_HEAD) if any(row[at] != NONE for row in rows) or name == "STATE"]
-    lines = [_HEAD, *rows]
-    widths = {at: max(len(line[at]) for line in lines) for at in kept}
-    texts = []
-    for line in lines:
-        cells = [
-            line[at].rjust(widths[at]) if _HEAD[at] in _RIGHT else line[at].ljust(widths[at]) for at in kept
-        ]
-        texts.append("  ".join(cells).rstrip())
-    return "\n".join(texts)
+    return columns([_HEAD[at] for at in kept], [[row[at] for at in kept] for row in rows], _RIGHT)
 
 
 def _day(found: Now) -> str:
     total = sum(found.day.values())
     told = [f"{state.value} {amount / total:.1%}" for state, amount in found.day.items() if total and amount]
     return f"last 24 h: {', '.join(told)}" if told else "last 24 h: nothing is accounted for"
-
-
-def _duration(length_ms: int) -> str:
-    minutes, hours, days = length_ms // 60_000, length_ms // HOUR_MS, length_ms // DAY_MS
-    if days:
-        return f"{days} d {hours % 24} h"
-    if hours:
-        return f"{hours} h {minutes % 60:02d} min"
-    return f"{minutes} min" if minutes else f"{length_ms // 1000} s"
-
-
-def tidy(text: str) -> str:
-    """Keep control characters of foreign names away from the terminal."""
-    return "".join(one if one.isprintable() else "?" for one in text)

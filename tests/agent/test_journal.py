@@ -584,7 +584,7 @@ def test_the_tables_are_these(path: Path) -> None:
             *("seen_ms", "beyond_ms", "unknown_ms", "ended"),
         ],
         "tenure": [
-            *("node_id", "kind", "name", "start_ms", "end_ms"),
+            *("node_id", "kind", "name", "user", "start_ms", "end_ms"),
             *("ended", "holder_id", "figures"),
         ],
         "tick": ["id", "node_id", "start_ms", "end_ms", "late_seconds", "driver_calls", "driver_seconds"],

@@ -6,8 +6,8 @@ import pytest
 
 from agent.errors import SettingsError
 from agent.quantities import Amount
-from agent.states import UNATTRIBUTED, StateSettings, Verdict, activity, judge
-from agent.tick import Condition, Hold, Process, Reading, State, Workload, reading_of
+from agent.states import UNATTRIBUTED, StateSettings, Verdict, activity, judge, judge_parts
+from agent.tick import Condition, Hold, Process, Reading, Slice, State, Workload, reading_of, slice_of
 from tests.agent.histories import BURN_IN, INTERVAL_MS, MIDNIGHT, SWEEP, TRAINING, gpu_of
 
 GPU = gpu_of(0)
@@ -239,3 +239,68 @@ def test_a_gpu_with_only_a_display_server_is_free() -> None:
     works = reading_of("GPU-1", 0, 10_000, idle, processes=(Process(pid=100),))
     assert judge(draws, (), StateSettings()).state is State.FREE
     assert judge(works, (), StateSettings()).state is State.HELD_GAP
+
+
+# Parts of a partitioned GPU
+
+
+def _slice(uuid: str, weight: float = 3 / 7, **values: float) -> Slice:
+    return slice_of(uuid, "3g.71gb", weight, values)
+
+
+def _partitioned(*slices: Slice, processes: tuple[Process, ...] = ()) -> Reading:
+    return reading_of("GPU-1", 0, 10_000, {"power_watts": 300.0}, processes=processes, slices=slices)
+
+
+def test_each_slice_has_a_state_of_its_own_and_the_rest_is_free() -> None:
+    """Weights sum to 1."""
+    seen = _partitioned(_slice("MIG-a", sm_active_ratio=0.5), _slice("MIG-b", 1 / 7, sm_active_ratio=0.0))
+    holds = (Hold(TRAINING, None, "MIG-a"), Hold(SWEEP, None, "MIG-b"))
+    parts = judge_parts(seen, holds, StateSettings())
+    assert [(one.state, one.slice, [hold.holder for hold in one.holds]) for one in parts] == [
+        (State.ACTIVE, "MIG-a", [TRAINING]),
+        (State.HELD_GAP, "MIG-b", [SWEEP]),
+        (State.FREE, "", []),
+    ]
+    assert [one.weight for one in parts] == pytest.approx([3 / 7, 1 / 7, 3 / 7])
+
+
+def test_who_holds_the_gpu_as_a_whole_holds_the_slices_that_nobody_else_does() -> None:
+    """A job that was given all of a partitioned GPU answers for each slice without a holder."""
+    seen = _partitioned(_slice("MIG-a", sm_active_ratio=0.5), _slice("MIG-b", sm_active_ratio=0.0))
+    parts = judge_parts(seen, (Hold(TRAINING), Hold(SWEEP, None, "MIG-b")), StateSettings())
+    assert [[hold.holder for hold in one.holds] for one in parts] == [[TRAINING], [SWEEP], []]
+
+
+def test_a_slice_is_held_by_what_is_on_it() -> None:
+    """A process or memory on a slice holds that slice and no other."""
+    slices = (
+        _slice("MIG-a", 1 / 7, sm_active_ratio=0.0),
+        _slice("MIG-b", 1 / 7, sm_active_ratio=0.0, memory_used_bytes=2.0**31),
+        _slice("MIG-c", 1 / 7, sm_active_ratio=0.0, memory_used_bytes=0.0),
+    )
+    parts = judge_parts(
+        _partitioned(*slices, processes=(Process(pid=1, slice="MIG-a"),)), (), StateSettings()
+    )
+    assert [one.state for one in parts] == [State.HELD_GAP, State.HELD_GAP, State.FREE, State.FREE]
+
+
+def test_what_is_in_no_slice_of_a_known_size_is_unknown() -> None:
+    """Where the driver does not tell the size of a slice, the rest cannot be called free."""
+    parts = judge_parts(_partitioned(_slice("MIG-a", 0.0, sm_active_ratio=0.5)), (), StateSettings())
+    assert [(one.state, one.weight) for one in parts] == [(State.ACTIVE, 0.0), (State.UNKNOWN, 1.0)]
+
+
+def test_a_partitioned_gpu_that_is_down_or_drained_is_so_as_a_whole() -> None:
+    """There is nothing to say of slices then."""
+    seen = _partitioned(_slice("MIG-a", sm_active_ratio=0.5))
+    assert judge_parts(seen, (), StateSettings(), drained=True) == (Verdict(State.DRAINED),)
+    gone = reading_of("GPU-1", 0, 10_000, {}, condition=Condition.LOST, slices=seen.slices)
+    assert judge_parts(gone, (), StateSettings()) == (Verdict(State.DOWN),)
+
+
+def test_slices_that_seem_more_than_the_gpu_are_cut() -> None:
+    """Weights never sum to more than 1, whatever a driver says."""
+    slices = tuple(_slice(f"MIG-{name}", 4 / 7, sm_active_ratio=0.5) for name in "abc")
+    parts = judge_parts(_partitioned(*slices), (), StateSettings())
+    assert sum(one.weight for one in parts) == pytest.approx(1)

@@ -1,7 +1,7 @@
 """A node without processes: frames by hand, virtual time, real books and a real journal."""
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,7 +11,10 @@ from agent.books import Books
 from agent.cadence import SamplerSettings
 from agent.clock import VirtualClock
 from agent.frames import Absent, Alive, Frame
-from agent.holders.processes import Person, ProcessHolders
+from agent.holders.cgroups import Place
+from agent.holders.claims import Holders
+from agent.holders.owners import Owners
+from agent.holders.processes import Seen
 from agent.journal import Journal, JournalSettings
 from agent.node import Node
 from agent.prober import Ended, Hung
@@ -86,10 +89,24 @@ class Frames:
         return self._resting
 
 
+class Host:
+    """Answers for processes at once."""
+
+    def __init__(self, ask: Callable[[int], Seen | None]) -> None:
+        self._ask = ask
+
+    def resolve(self, pids: Iterable[int]) -> Mapping[int, Seen | None]:
+        """Tell of all of them."""
+        return {pid: self._ask(pid) for pid in pids}
+
+    def close(self) -> None:
+        """End nothing."""
+
+
 class Played:
     """A node, and all that is around it."""
 
-    def __init__(self, path: Path, now_ms: int, drain_file: str, ask: Callable[[int], Person | None]) -> None:
+    def __init__(self, path: Path, now_ms: int, drain_file: str, ask: Callable[[int], Seen | None]) -> None:
         self.clock = VirtualClock(now_ms)
         self.frames = Frames(self.clock)
         self.journal = Journal(path, JournalSettings(sync="normal"), now_ms)
@@ -98,7 +115,7 @@ class Played:
             name=NODE,
             frames=self.frames,
             books=Books(self.journal, StateSettings(), boot_id="boot-1"),
-            holders=ProcessHolders(Workload.BATCH, ask),
+            holders=Holders(Host(ask), (), Owners((), Workload.BATCH, 100)),
             clock=self.clock,
             cadence=SamplerSettings(),
             publish=self.views.append,
@@ -139,14 +156,14 @@ class Played:
         db.execute(f"PRAGMA max_page_count = {used + pages}")
 
 
-def alice(_pid: int) -> Person:
+def alice(_pid: int) -> Seen:
     """Say that every process is hers."""
-    return Person("alice", "python train.py")
+    return Seen("alice", "python train.py", Place(), 0)
 
 
 @contextmanager
 def playing(
-    path: Path, *, now_ms: int = MIDNIGHT, drain_file: str = "", ask: Callable[[int], Person | None] = alice
+    path: Path, *, now_ms: int = MIDNIGHT, drain_file: str = "", ask: Callable[[int], Seen | None] = alice
 ) -> Iterator[Played]:
     """Run a node, and check in the end that its accounts add up."""
     played = Played(path, now_ms, drain_file, ask)
@@ -188,7 +205,7 @@ def test_ticks_become_accounts_and_views(path: Path) -> None:
         assert rows(path, "SELECT count(*) FROM tick") == [(3,)]
         assert len(played.views) == 3
         assert played.view.states == dict.fromkeys((gpu.uuid for gpu in GPUS), State.ACTIVE)
-        assert [one.owner for one in played.view.holders[GPUS[0].uuid]] == ["alice"]
+        assert [one.owner for one, _ in played.view.holders[GPUS[0].uuid]] == ["alice"]
         health = played.view.health
         assert (health.ticks, health.blind_ticks, health.driver_calls, health.journal_pending) == (
             3,
@@ -438,7 +455,7 @@ def test_a_new_account_is_first_shown_as_zero(path: Path) -> None:
 def test_an_odd_user_name_ends_nothing(path: Path, user: str) -> None:
     """A user whose name is no Unicode, as the host may have them, is accounted for like any other."""
     pages = Pages({}, "1", lambda: 0.0)
-    with playing(path, ask=lambda _: Person(user, "train.py")) as played:
+    with playing(path, ask=lambda _: Seen(user, "train.py", Place(), 0)) as played:
         played.works(2)
         pages.publish(played.view)
 

@@ -163,6 +163,8 @@ def test_identity_holders_and_health_come_out_of_the_parser() -> None:
 
     assert found["gpu_info", of_gpu(FULL, **identity)] == 1
     bob = {"owner": "bob", "holder": "python -m ipykernel_launcher", "kind": "process", "user": "bob"}
+    bob |= dict.fromkeys(("account", "partition", "qos", "namespace", "container", "cost_centre"), "")
+    bob |= {"slice": "MIG-0a9f", "workload": "batch"}
     assert found["gpu_holder_info", of_gpu(FULL, **bob)] == 1
     assert sum(name == "gpu_holder_info" for name, _ in found) == 2
     assert [found["gpu_up", of_gpu(gpu)] for gpu in (FULL, SPARSE, LOST)] == [1, 1, 0]
@@ -177,7 +179,7 @@ def test_slices_have_metrics_of_their_own() -> None:
     """No series of a whole GPU carries a slice, so that a sum over GPUs counts nothing twice."""
     found = samples(page(view()))
     sliced = {name for name, labels in found if any(label == "slice" for label, _ in labels)}
-    assert sliced == {name for name in FAMILIES if name.startswith("gpu_slice_")}
+    assert sliced == {"gpu_holder_info", *(name for name in FAMILIES if name.startswith("gpu_slice_"))}
     first = of_gpu(FULL, slice=SLICES[0].uuid, profile="3g.71gb")
     assert found["gpu_slice_info", first] == pytest.approx(3 / 7)
     assert found["gpu_slice_sm_active_ratio", first] == 0.5
@@ -262,7 +264,7 @@ def test_any_name_comes_back_as_it_was(accept: str, name: str) -> None:
     found = samples(page(renamed(name), accept, {"rack": name}), accept)
 
     values = {value for (metric, labels) in found if metric == "gpu_holder_info" for _, value in labels}
-    assert values == {"0", FULL.uuid, name}
+    assert values == {"0", FULL.uuid, "batch", name}
 
 
 @pytest.mark.parametrize(

@@ -170,7 +170,7 @@ def view() -> View:
         gpus=GPUS,
         readings={reading.uuid: reading for reading in readings},
         states={FULL.uuid: State.ACTIVE, SPARSE.uuid: State.FREE, LOST.uuid: State.DOWN},
-        holders={FULL.uuid: (ALICE, BOB)},
+        holders={FULL.uuid: ((ALICE, ""), (BOB, "MIG-0a9f"))},
         accounts=[(Key(uuid, NODE, state, owner), total) for (uuid, state, owner), total in ACCOUNTS.items()],
         parts={FULL.uuid: PARTS_OF_FULL},
         xids=XIDS,
@@ -188,6 +188,9 @@ def view() -> View:
             journal_ticks_dropped=0,
             journal_pending=0,
             journal_failures=0,
+            worlds={"slurm": "", "kubernetes": "the kubelet does not answer"},
+            holders_dropped=3,
+            owners_folded=1,
         ),
     )
 
@@ -195,12 +198,24 @@ def view() -> View:
 def renamed(name: str) -> View:
     """Make the view of a node where everything that has a name is called so."""
     seen = view()
-    holder = Holder(kind=name, name=name, owner=name, user=name)
+    holder = Holder(
+        kind=name,
+        name=name,
+        owner=name,
+        user=name,
+        account=name,
+        partition=name,
+        qos=name,
+        namespace=name,
+        container=name,
+        title=name,
+        cost_centre=name,
+    )
     return replace(
         seen,
         tick=replace(seen.tick, node=name),
         gpus={uuid: replace(gpu, model=name) for uuid, gpu in GPUS.items()},
-        holders={FULL.uuid: (holder,)},
+        holders={FULL.uuid: ((holder, name),)},
         accounts=[(Key(FULL.uuid, name, State.ACTIVE, name), Account(elapsed_ms=1_000))],
         health=replace(seen.health, absent=name),
     )

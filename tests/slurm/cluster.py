@@ -55,7 +55,7 @@ KillWait=1
 MinJobAge=2
 CompleteWait=0
 GresTypes=gpu
-TrackWCKey=no
+SlurmdParameters=config_overrides
 NodeName={node} NodeAddr=127.0.0.1 NodeHostname={host} Port={node_port} CPUs=16 Gres=gpu:{gpus}
 PartitionName=night Nodes={node} Default=YES MaxTime=60 State=UP OverSubscribe=FORCE:4
 """
