@@ -5,10 +5,9 @@ are not taken for ours.
 """
 
 import struct
-from binascii import a2b_base64, b2a_base64
+from binascii import a2b_base64, b2a_base64, crc32
 from collections.abc import Iterable, Mapping, Sequence
 from math import isfinite, isnan, nan
-from zlib import crc32
 
 _BYTES = 8
 

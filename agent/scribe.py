@@ -1,7 +1,7 @@
 """Writes rows of the journal inside a transaction that someone else began.
 
-Names become numbers here. The numbers are remembered between transactions, and forgotten by `forget` when one
-was rolled back, since rows that gave them may be gone.
+What is remembered between transactions is forgotten by `forget` when one was rolled back, since rows that gave
+it may be gone.
 """
 
 import json
@@ -11,15 +11,14 @@ from dataclasses import fields
 from operator import attrgetter
 
 from agent.accounts import Account, Key
-from agent.errors import JournalBroken
 from agent.lifelong import Row
+from agent.numbers import Numbers
 from agent.pieces import SLICE_QUANTITIES
 from agent.quantities import QUANTITIES
-from agent.restore import HOLDER
 from agent.spells import Spell
 from agent.tally import HOUR_MS, Entry, Timeline
 from agent.tenures import Tenure, figures_of, key_of
-from agent.tick import Event, Finding, Gpu, Holder, Part, Reading, Tick
+from agent.tick import Event, Finding, Gpu, Part, Reading, Tick
 from agent.xids import XidRow
 
 _TICK = """INSERT INTO tick (node_id, start_ms, end_ms, late_seconds, driver_calls, driver_seconds)
@@ -48,20 +47,14 @@ class Scribe:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
-        self._nodes: dict[str, int] = {}
-        self._gpus: dict[str, int] = {}
-        self._holders: dict[Holder, int] = {}
-        self._owners: dict[str, int] = {}
+        self._numbers = Numbers(db)
         self._seated: dict[str, tuple[Gpu, str]] = {}
         self._told: dict[tuple[int, str, tuple[str, ...]], float] = {}
         self._parts_told: dict[str, tuple[Part, ...]] = {}
 
     def forget(self) -> None:
         """Forget all numbers; call it after a rollback."""
-        self._nodes.clear()
-        self._gpus.clear()
-        self._holders.clear()
-        self._owners.clear()
+        self._numbers.forget()
         self._seated.clear()
         self._told.clear()
         self._parts_told.clear()
@@ -71,7 +64,7 @@ class Scribe:
         number = self._db.execute(
             _TICK,
             (
-                self._node(tick.node),
+                self._numbers.node(tick.node),
                 tick.start_ms,
                 tick.end_ms,
                 tick.late_seconds,
@@ -91,7 +84,7 @@ class Scribe:
 
     def _slices(self, tick_id: int, reading: Reading) -> None:
         names = ("tick_id", "gpu_id", "uuid", "profile", "weight_ratio", *SLICE_QUANTITIES)
-        gpu_id = self._gpu(reading.uuid)
+        gpu_id = self._numbers.gpu(reading.uuid)
         self._db.executemany(
             f"INSERT OR REPLACE INTO slice_reading ({', '.join(names)}) VALUES (?{', ?' * (len(names) - 1)})",
             (
@@ -105,7 +98,7 @@ class Scribe:
         if self._parts_told.get(reading.uuid) == reading.parts:
             return
         self._parts_told[reading.uuid] = reading.parts or ()
-        gpu_id = self._gpu(reading.uuid)
+        gpu_id = self._numbers.gpu(reading.uuid)
         rows = []
         for part in reading.parts or ():
             key = gpu_id, part.quantity, part.labels
@@ -118,7 +111,7 @@ class Scribe:
         """Write what counters go on with."""
         self._db.executemany(
             "INSERT OR REPLACE INTO counter VALUES (?, ?, ?, ?, ?)",
-            ((self._gpu(row.uuid), row.name, *row.chain) for row in rows),
+            ((self._numbers.gpu(row.uuid), row.name, *row.chain) for row in rows),
         )
 
     def xids(self, rows: Iterable[XidRow]) -> None:
@@ -137,7 +130,7 @@ class Scribe:
         names = ["tick_id", "gpu_id", "start_ms", "end_ms", "condition", *(name for name, _ in told)]
         identity = (
             [tick_id] * len(readings),
-            [self._gpu(reading.uuid) for reading in readings],
+            [self._numbers.gpu(reading.uuid) for reading in readings],
             [reading.start_ms for reading in readings],
             [reading.end_ms for reading in readings],
             [reading.condition.value for reading in readings],
@@ -151,9 +144,9 @@ class Scribe:
         """Write the ledger lines of a tick, and add them up in `hours`."""
         rows = []
         for entry in entries:
-            gpu_id, node_id = self._gpu(entry.uuid), self._node(entry.node)
-            holder_id = self._holder(entry.holder) if entry.holder else None
-            owner_id = self._owner(entry.holder.owner) if entry.holder else 0
+            gpu_id, node_id = self._numbers.gpu(entry.uuid), self._numbers.node(entry.node)
+            holder_id = self._numbers.holder(entry.holder) if entry.holder else None
+            owner_id = self._numbers.owner(entry.holder.owner) if entry.holder else 0
             state = entry.state.value
             amounts = entry[5:10]
             rows.append((tick_id, gpu_id, state, holder_id, entry.start_ms, *amounts))
@@ -177,10 +170,10 @@ class Scribe:
             account = accounts[key]
             rows.append(
                 (
-                    self._gpu(key.uuid),
-                    self._node(key.node),
+                    self._numbers.gpu(key.uuid),
+                    self._numbers.node(key.node),
                     key.state.value,
-                    self._owner(key.owner),
+                    self._numbers.owner(key.owner),
                     account.elapsed_ms,
                     account.busy_us,
                     account.busy_seen_ms,
@@ -201,8 +194,8 @@ class Scribe:
             "INSERT OR REPLACE INTO spell VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 (
-                    self._gpu(spell.uuid),
-                    self._holder(spell.holder),
+                    self._numbers.gpu(spell.uuid),
+                    self._numbers.holder(spell.holder),
                     spell.slice,
                     spell.start_ms,
                     spell.end_ms,
@@ -217,7 +210,7 @@ class Scribe:
         self._db.executemany(
             "DELETE FROM spell WHERE gpu_id = ? AND holder_id = ? AND slice = ? AND start_ms = ?",
             (
-                (self._gpu(spell.uuid), self._holder(spell.holder), spell.slice, spell.start_ms)
+                (self._numbers.gpu(spell.uuid), self._numbers.holder(spell.holder), spell.slice, spell.start_ms)
                 for spell in gone
             ),
         )
@@ -228,8 +221,8 @@ class Scribe:
             "INSERT OR REPLACE INTO timeline VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 (
-                    self._gpu(line.uuid),
-                    self._node(line.node),
+                    self._numbers.gpu(line.uuid),
+                    self._numbers.node(line.node),
                     line.until_ms,
                     line.seen_ms,
                     line.energy_joules,
@@ -246,12 +239,12 @@ class Scribe:
             f"INSERT OR REPLACE INTO tenure VALUES (?{', ?' * 8})",
             (
                 (
-                    self._node(one.node),
+                    self._numbers.node(one.node),
                     *key_of(one.holder),
                     one.start_ms,
                     one.end_ms,
                     int(one.ended),
-                    self._holder(one.holder),
+                    self._numbers.holder(one.holder),
                     figures_of(one),
                 )
                 for one in tenures
@@ -264,8 +257,8 @@ class Scribe:
             "INSERT INTO event (node_id, gpu_id, at_ms, kind, text) VALUES (?, ?, ?, ?, ?)",
             (
                 (
-                    self._node(event.node),
-                    self._gpu(event.uuid) if event.uuid else None,
+                    self._numbers.node(event.node),
+                    self._numbers.gpu(event.uuid) if event.uuid else None,
                     event.at_ms,
                     event.kind,
                     event.text,
@@ -277,7 +270,7 @@ class Scribe:
     def findings(self, findings: Iterable[Finding]) -> None:
         """Write findings that opened, and when others closed."""
         for one in findings:
-            whose = self._node(one.node), self._gpu(one.uuid) if one.uuid else None, one.rule
+            whose = self._numbers.node(one.node), self._numbers.gpu(one.uuid) if one.uuid else None, one.rule
             if one.closed_ms is None:
                 self._db.execute(_FINDING, (*whose, one.severity, one.opened_ms, one.summary, one.action))
             else:
@@ -287,7 +280,7 @@ class Scribe:
         """Write a GPU's identity and where it sits; a change of place closes the row before."""
         if self._seated.get(gpu.uuid) == (gpu, node):
             return
-        gpu_id, node_id = self._gpu(gpu.uuid), self._node(node)
+        gpu_id, node_id = self._numbers.gpu(gpu.uuid), self._numbers.node(node)
         self._db.execute(
             f"UPDATE gpu SET {', '.join(f'{name} = ?' for name in _IDENTITY)} WHERE id = ?",
             (*(getattr(gpu, name) for name in _IDENTITY), gpu_id),
@@ -307,46 +300,10 @@ class Scribe:
 
     def unseat(self, line: Timeline) -> None:
         """End a GPU's stay in the inventory where its time is accounted for up to."""
-        gpu_id = self._gpu(line.uuid)
+        gpu_id = self._numbers.gpu(line.uuid)
         self._db.execute(
             "UPDATE place SET to_ms = max(from_ms, ?) WHERE gpu_id = ? AND to_ms IS NULL",
             (line.until_ms, gpu_id),
         )
         self._db.execute("DELETE FROM timeline WHERE gpu_id = ?", (gpu_id,))
         self._seated.pop(line.uuid, None)
-
-    def _node(self, name: str) -> int:
-        if name not in self._nodes:
-            self._nodes[name] = self._number("node", ("name",), (name,))
-        return self._nodes[name]
-
-    def _owner(self, name: str) -> int:
-        if name not in self._owners:
-            self._owners[name] = self._number("owner", ("name",), (name,))
-        return self._owners[name]
-
-    def _holder(self, holder: Holder) -> int:
-        number = self._holders.get(holder)
-        if number is None:
-            values = tuple(str(getattr(holder, name)) for name in HOLDER)
-            number = self._holders[holder] = self._number("holder", HOLDER, values)
-        return number
-
-    def _gpu(self, uuid: str) -> int:
-        if uuid not in self._gpus:
-            self._gpus[uuid] = self._number("gpu", ("uuid",), (uuid,))
-        return self._gpus[uuid]
-
-    def _number(self, table: str, columns: tuple[str, ...], values: tuple[str, ...]) -> int:
-        """Give the number of the row that has these values; make the row when there is none."""
-        where = " AND ".join(f"{column} = ?" for column in columns)
-        row = self._db.execute(f"SELECT id FROM {table} WHERE {where}", values).fetchone()
-        if row is None:
-            marks = ", ".join("?" * len(columns))
-            row = self._db.execute(
-                f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({marks}) RETURNING id",
-                values,
-            ).fetchone()
-        if row[0] is None:
-            raise JournalBroken("the journal gives its rows no numbers")
-        return int(row[0])

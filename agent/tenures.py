@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from agent.quantities import QUANTITIES
 from agent.tally import HOUR_MS, Entry
-from agent.tick import Condition, Event, Hold, Holder, Reading, Tick
+from agent.tick import Condition, Event, Hold, Holder, Reading, Tick, said
 from agent.xids import XidCount
 
 THROTTLES = tuple(name for name, metric in QUANTITIES.items() if metric.family == "throttle_seconds_total")
@@ -236,15 +236,16 @@ def summary_of(one: Tenure) -> str:
     """Sum up a tenure in a line."""
     holder, mean = one.holder, one.activity_mean
     hours = ", ".join(f"{ms / HOUR_MS:.2f} {state}" for state, ms in one.elapsed_ms.items() if ms)
-    who = f"{holder.kind} {holder.name} of {holder.owner} held {len(one.gpus)} GPUs"
-    said = [f"{who}: {one.gpu_hours:.2f} GPU-hours ({hours})", f"{one.energy_mj / 3.6e9:.3f} kWh"]
+    gpus = "1 GPU" if len(one.gpus) == 1 else f"{len(one.gpus)} GPUs"
+    who = f"{said(holder.kind, holder.name)} of {holder.owner} held {gpus}"
+    parts = [f"{who}: {one.gpu_hours:.2f} GPU-hours ({hours})", f"{one.energy_mj / 3.6e9:.3f} kWh"]
     if mean is not None:
-        said.append(f"activity {mean:.1%} in the mean, {one.activity_max:.1%} at most")
+        parts.append(f"activity {mean:.1%} in the mean, {one.activity_max:.1%} at most")
     if one.memory_max_bytes:
-        said.append(f"memory up to {one.memory_max_bytes / 2**30:.1f} GiB")
+        parts.append(f"memory up to {one.memory_max_bytes / 2**30:.1f} GiB")
     if one.throttle_seconds:
         reasons = ", ".join(f"{reason} {seconds:.0f} s" for reason, seconds in one.throttle_seconds.items())
-        said.append(f"lowered clocks: {reasons}")
+        parts.append(f"lowered clocks: {reasons}")
     if one.xids:
-        said.append("XIDs: " + ", ".join(f"{number} ({times}x)" for number, times in one.xids.items()))
-    return "; ".join(said)
+        parts.append("XIDs: " + ", ".join(f"{number} ({times}x)" for number, times in one.xids.items()))
+    return "; ".join(parts)

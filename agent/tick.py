@@ -87,6 +87,14 @@ class Holder:
         return hash(self.name)
 
 
+_SAID = {"slurm": "job", "pod": "pod", "container": "container"}
+
+
+def said(kind: str, name: str) -> str:
+    """Name a holder as people do: `job 4711`, `pod lab/notebook-0`, `ollama.service`, `python train.py`."""
+    return f"{_SAID[kind]} {name}" if kind in _SAID else name
+
+
 class Hold(NamedTuple):
     """A holder and its share of the GPU, or None where the share is not known.
 

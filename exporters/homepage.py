@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from html import escape
 
-from agent.tick import Condition, Reading, State
+from agent.tick import Condition, Reading, State, said
 from agent.view import View
 
 _STYLE = """
@@ -61,7 +61,7 @@ def _findings(view: View) -> str:
 def _row(view: View, uuid: str) -> str:
     gpu, reading = view.gpus[uuid], view.readings.get(uuid)
     state = view.states.get(uuid, State.UNKNOWN).value
-    holders = ", ".join(f"{one.owner}: {one.name}" for one, _ in view.holders.get(uuid, ()))
+    holders = ", ".join(f"{one.owner}: {said(one.kind, one.name)}" for one, _ in view.holders.get(uuid, ()))
     cells = [
         f"<td title='{escape(uuid)}'>{gpu.index}</td><td>{escape(gpu.model)}</td>",
         f"<td><span class='state {state}'>{state}</span>{_condition(reading)}</td>",

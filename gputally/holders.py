@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from agent.tick import said
 from gputally.status import moment, reader_arguments, reading
-from gputally.tables import NONE, columns, duration, share, tidy
+from gputally.tables import NONE, columns, duration, energy, hours, share, tidy
 from reports.holders import Held, holders_now
 
 HEAD = (
@@ -17,12 +18,11 @@ HEAD = (
     "NOW",
     "SINCE",
     "GPU-HOURS",
-    "WITHOUT ACTIVITY",
+    "INACTIVE",
     "ACTIVITY",
     "ENERGY",
 )
-_RIGHT = frozenset({"GPU-HOURS", "WITHOUT ACTIVITY", "ACTIVITY", "ENERGY"})
-_SAID = {"slurm": "job", "pod": "pod", "container": "container", "unit": "unit"}
+_RIGHT = frozenset({"GPU-HOURS", "INACTIVE", "ACTIVITY", "ENERGY"})
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,23 +46,17 @@ def execute(options: argparse.Namespace) -> int:
 
 def _row(one: Held) -> tuple[str, ...]:
     return (
-        tidy(said(one)),
+        tidy(said(one.kind, one.name)),
         tidy(one.owner),
         tidy(one.user) or NONE,
         tidy(places(one.now)),
         tidy(", ".join(sorted(set(one.now.values())))) or NONE,
         moment(one.start_ms),
-        f"{one.gpu_hours:.2f}",
+        hours(one.gpu_hours),
         share(one.inactive_hours / one.gpu_hours if one.gpu_hours else None),
         share(one.activity_mean_ratio),
-        f"{one.energy_kwh:.2f} kWh",
+        energy(one.energy_kwh),
     )
-
-
-def said(one: Held) -> str:
-    """Name a holder as people do."""
-    kind = _SAID.get(one.kind)
-    return f"{kind} {one.name}" if kind else one.name
 
 
 def places(now: Mapping[str, str]) -> str:

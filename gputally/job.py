@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
-from gputally.holders import length_of, places, said
+from agent.tick import said
+from gputally.holders import length_of, places
 from gputally.status import moment, reader_arguments, reading
-from gputally.tables import NONE, share, tidy
+from gputally.tables import NONE, energy, hours, share, tidy
 from reports.holders import Held, tenures_named
 
 GIB = 2**30
@@ -45,7 +46,7 @@ def execute(options: argparse.Namespace) -> int:
 def _lines(one: Held) -> Iterator[str]:
     title = f" ({tidy(one.title)})" if one.title else ""
     until = moment(one.end_ms) if one.ended else "now"
-    yield f"{tidy(said(one))}{title} of {tidy(one.owner)} on {tidy(one.node)}"
+    yield f"{tidy(said(one.kind, one.name))}{title} of {tidy(one.owner)} on {tidy(one.node)}"
     yield f"  {'from':<12}{moment(one.start_ms)} to {until}, {length_of(one)}"
     told = {
         "user": one.user,
@@ -61,9 +62,9 @@ def _lines(one: Held) -> Iterator[str]:
         if value:
             yield f"  {name:<12}{tidy(value)}"
     yield f"  {'GPUs':<12}{len(one.gpus)}" + (f", now {places(one.now)}" if one.now else "")
-    hours = ", ".join(f"{state} {hours:.2f}" for state, hours in one.state_hours.items())
-    yield f"  {'GPU-hours':<12}{one.gpu_hours:.2f}: {hours}"
-    yield f"  {'energy':<12}{one.energy_kwh:.3f} kWh"
+    states = ", ".join(f"{state} {hours(part)}" for state, part in one.state_hours.items())
+    yield f"  {'GPU-hours':<12}{hours(one.gpu_hours)}: {states}"
+    yield f"  {'energy':<12}{energy(one.energy_kwh)}"
     if one.activity_mean_ratio is not None:
         mean, most = share(one.activity_mean_ratio), share(one.activity_max_ratio)
         yield f"  {'activity':<12}{mean} in the mean, {most} at most"

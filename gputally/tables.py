@@ -36,6 +36,16 @@ def share(ratio: float | None) -> str:
     return NONE if ratio is None else f"{ratio:.1%}"
 
 
+def hours(number: float) -> str:
+    """Say GPU-hours, with more digits when they are few."""
+    return f"{number:.4f}" if number < 1 else f"{number:,.2f}"
+
+
+def energy(kwh: float) -> str:
+    """Say energy in the unit that fits."""
+    return f"{kwh * 1000:.1f} Wh" if kwh < 1 else f"{kwh:,.2f} kWh"
+
+
 def tidy(text: str) -> str:
     """Keep control characters of foreign names away from the terminal."""
     return "".join(one if one.isprintable() else "?" for one in text)

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.tally import DAY_MS, HOUR_MS
-from agent.tick import State
+from agent.tick import State, said
 
 LOOK_BACK_TICKS = 10_000
 """A GPU that no tick mentioned for so long is shown without a reading."""
@@ -44,7 +44,7 @@ class Now:
 
 
 _LAST_POSTINGS = """
-    SELECT state, owner, name FROM posting LEFT JOIN holder ON holder.id = holder_id
+    SELECT state, owner, kind, name FROM posting LEFT JOIN holder ON holder.id = holder_id
     WHERE tick_id = :tick AND gpu_id = :gpu AND (elapsed_ms > 0 OR holder_id IS NOT NULL)
     AND start_ms = (SELECT max(start_ms) FROM posting
                     WHERE tick_id = :tick AND gpu_id = :gpu AND elapsed_ms > 0)
@@ -91,7 +91,7 @@ def _gpu(db: sqlite3.Connection, place: tuple[int, str, str, int, str, int, int 
     inactive = db.execute(
         "SELECT max(seen_ms) FROM spell WHERE gpu_id = ? AND ended = 0", (gpu_id,)
     ).fetchone()[0]
-    held = [(owner, name) for _, owner, name in postings if owner is not None]
+    held = [(owner, said(kind, name)) for _, owner, kind, name in postings if owner is not None]
     return GpuNow(
         uuid=uuid,
         node=node,

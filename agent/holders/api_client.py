@@ -182,15 +182,18 @@ def _left(deadline: float) -> float:
 
 def _parts(url: str) -> tuple[str, str, int, str]:
     """Take a URL apart: scheme, host, port, path. Raises ValueError."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        parts, host, port = urlsplit(""), "", None
     if parts.scheme not in {"http", "https"} or not host or parts.username or parts.query or parts.fragment:
         raise ValueError(f"api_server is {url!r}: it must be https://HOST:PORT or {IN_CLUSTER}")
     if parts.scheme == "http" and host not in LOOPBACK:
         raise ValueError(
             f"api_server is {url!r}: without TLS only this machine may be asked, 127.0.0.1 or ::1"
         )
-    return parts.scheme, host, parts.port or (443 if parts.scheme == "https" else 80), parts.path.rstrip("/")
+    return parts.scheme, host, port or (443 if parts.scheme == "https" else 80), parts.path.rstrip("/")
 
 
 def _url_in_cluster() -> str:

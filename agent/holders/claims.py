@@ -2,7 +2,7 @@
 
 1. Whoever a scheduler gave a GPU or slice holds it, whether anything runs there or not.
 2. A process belongs to the first of its keys that a world names: job, pod, container. A process in a pod that
-   nobody can name, on a GPU that one pod was given, is that pod's; a process that cannot be looked at, on a
+   nobody can name, on a GPU that one pod of unknown UID was given, is that pod's; a process that cannot be looked at, on a
    GPU that was given to one holder, is that holder's.
 3. Else its place on the host tells: number of the job, service, or user and command.
 
@@ -201,7 +201,7 @@ def _belongs(
         if key in named:
             return named[key]
     if keys and keys[0].startswith(_POD):
-        pods = [known for known in given if known.kind == "pod"]
+        pods = [known for known in given if known.kind == "pod" and known not in named.values()]
         if len(pods) == 1:
             return pods[0]
     return claimant_of(one.place, one.user, one.command)

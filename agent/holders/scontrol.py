@@ -70,7 +70,7 @@ def run_command(
         code = process.wait(max(0.0, deadline - time.monotonic()))
     except (TimeoutError, subprocess.TimeoutExpired) as error:
         raise WorldError(
-            f"{program} did not answer within {timeout_seconds:g} s: see by `scontrol ping` whether slurmctld does"
+            f"{program} did not answer within {timeout_seconds:g} s: see `scontrol ping`"
         ) from error
     except OverflowError as error:
         raise WorldError(
@@ -107,7 +107,7 @@ def _read(process: subprocess.Popen[bytes], deadline: float, most_bytes: int) ->
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing of a command: it led a process group, and until it is waited for the number is its own."""
+    """Leave nothing of a command: it led a process group, whose number is its own until it is waited for."""
     if process.returncode is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -137,7 +137,7 @@ class SlurmCommands:
         return self._checked(done, f"scontrol show node {name}").text
 
     def job(self, name: str) -> str:
-        """Give the text of one job, by its number, array task or SLUID; empty when Slurm knows none. Raises WorldError."""
+        """Give the text of one job, by number, array task or SLUID; empty if unknown. Raises WorldError."""
         done = self._ask("scontrol", "--all", "show", "job", "-d", name)
         if done.code and UNKNOWN_JOB in done.words:
             return ""
@@ -152,7 +152,7 @@ class SlurmCommands:
         return self._listed("-j", ",".join(numbers))
 
     def spool_folder(self) -> str:
-        """Give the folder of slurmd's sockets as it is configured; empty if that is not told. Raises WorldError."""
+        """Give the folder of slurmd's sockets as configured; empty where not told. Raises WorldError."""
         done = self._checked(self._ask("scontrol", "show", "config"), "scontrol show config")
         for line in done.text.split("\n"):
             name, _, value = line.partition("=")

@@ -1,7 +1,7 @@
 """Reads what Slurm's commands print about jobs and nodes.
 
-Job names and comments are their users' choice and may be anything, also a copy of what Slurm prints. Who a job
-belongs to is taken from between marks that nobody can guess; and from the text of a job, only what follows
+Job names and comments are their users' choice and may be anything, also a copy of what Slurm prints. Whose a
+job is, is taken from between marks that nobody can guess; and from the text of a job, only what follows
 its exact name is read, up to the first list of its nodes. A text that is not as expected tells nothing.
 """
 
@@ -13,8 +13,8 @@ from typing import NamedTuple
 from agent.holders.contract import Claimant
 from agent.holders.slurm_gres import Gres, gres_of, includes
 
-FIELDS = "AFKuaPqTwj"
-"""What squeue is asked for: job, array, task, user, account, partition, QOS, state, WCKey, name."""
+FIELDS = "AFKuaPqTSwj"
+"""What squeue is asked for: job, array, task, user, account, partition, QOS, state, start, WCKey, name."""
 LONGEST_NAME = 200
 LONGEST_REASON = 100
 NONE = ("(null)", "N/A", "")
@@ -52,6 +52,7 @@ class Job:
     partition: str = ""
     qos: str = ""
     state: str = ""
+    started: str = ""
     wckey: str = ""
     title: str = ""
 
@@ -106,7 +107,9 @@ def jobs_of(text: str, mark: str) -> dict[str, Job]:
         number, array, task, *names, wckey, title = parts[start : start + len(FIELDS)]
         if not (number.isascii() and number.isdigit()):
             continue
-        user, account, partition, qos, state = (clean("" if name in NONE else name) for name in names)
+        user, account, partition, qos, state, started = (
+            clean("" if name in NONE else name) for name in names
+        )
         found[number] = Job(
             number=number,
             array=f"{array}_{task}" if task.isascii() and task.isdigit() and array.isdigit() else "",
@@ -115,6 +118,7 @@ def jobs_of(text: str, mark: str) -> dict[str, Job]:
             partition=partition,
             qos=qos,
             state=state,
+            started=started,
             wckey=wckey,
             title=title,
         )

@@ -1,4 +1,4 @@
-"""Finds Slurm's jobs on this node without asking anybody: by folders of cgroups and by sockets of their steps.
+"""Finds Slurm's jobs on this node without asking anybody: by folders of cgroups and by sockets of steps.
 
 Reads no more than names of folders and lists of devices; whatever cannot be read tells nothing.
 """
@@ -36,7 +36,7 @@ def jobs_in_cgroups(root: Path, node: str) -> dict[str, LocalJob]:
     for parent in (*CONTROLLERS, "system.slice", ""):
         for name in names:
             for folder, uid in _folders(root / parent / name):
-                job = _FOLDER.fullmatch(os.path.basename(folder))  # noqa: PTH119  a thousand of them each look
+                job = _FOLDER.fullmatch(os.path.basename(folder))  # noqa: PTH119  may be many
                 if job:
                     devices = folder if parent == "devices" else ""
                     found.setdefault(job[1] or job[2], LocalJob(uid=uid, devices=devices))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from agent.errors import SettingsError
 from agent.holders.cgroups import Place
 from agent.holders.claims import Holders
 from agent.holders.containers import ContainersWorld
@@ -23,7 +24,7 @@ def holders_of(settings: HolderSettings, default: Workload) -> Holders:
 
 
 def lookouts(settings: HolderSettings) -> list[Lookout]:
-    """Make a lookout for each world that is not switched off."""
+    """Make a lookout for each world that is not switched off. Raises SettingsError."""
     found = []
     if settings.slurm == "auto":
         slurm = SlurmWorld(
@@ -36,18 +37,25 @@ def lookouts(settings: HolderSettings) -> list[Lookout]:
         )
         found.append(Lookout(slurm, slurm.available, settings.refresh_seconds))
     if settings.kubernetes == "auto":
-        kubernetes = KubernetesWorld(
+        kubernetes = _kubernetes(settings)
+        found.append(Lookout(kubernetes, kubernetes.available, settings.refresh_seconds))
+    if settings.containers == "auto":
+        containers = ContainersWorld(sockets=settings.container_sockets)
+        found.append(Lookout(containers, containers.available, settings.refresh_seconds))
+    return found
+
+
+def _kubernetes(settings: HolderSettings) -> KubernetesWorld:
+    try:
+        return KubernetesWorld(
             socket=Path(settings.kubelet_socket),
             api_server=settings.api_server,
             token_file=settings.api_token_file,
             ca_file=settings.api_ca_file,
             node=settings.kubernetes_node,
         )
-        found.append(Lookout(kubernetes, kubernetes.available, settings.refresh_seconds))
-    if settings.containers == "auto":
-        containers = ContainersWorld(sockets=settings.container_sockets)
-        found.append(Lookout(containers, containers.available, settings.refresh_seconds))
-    return found
+    except ValueError as error:
+        raise SettingsError(f"[holders] api_server: {error}") from error
 
 
 class Told:

@@ -119,7 +119,7 @@ def test_whoever_lets_go_leaves_one_summary(desk: Desk) -> None:
     desk.passes({0: [Hold(SWEEP)]}, 2)
     (text,) = desk.ended()
     assert text == (
-        "slurm 4711 of vision held 1 GPUs: 0.01 GPU-hours (0.01 active); 0.003 kWh; "
+        "job 4711 of vision held 1 GPU: 0.01 GPU-hours (0.01 active); 0.003 kWh; "
         "activity 100.0% in the mean, 100.0% at most"
     )
     ((start_ms, end_ms, ended, figures),) = rows(
@@ -233,7 +233,7 @@ def test_a_summary_says_everything_that_happened() -> None:
     """States, energy, activity, memory, lowered clocks and errors, each only where there was some."""
     one = Tenure(TRAINING, NODE, 0, HOUR, gpus={"a", "b"}, elapsed_ms={"active": HOUR, "held_idle": HOUR})
     assert summary_of(one) == (
-        "slurm 4711 of vision held 2 GPUs: 2.00 GPU-hours (1.00 active, 1.00 held_idle); 0.000 kWh"
+        "job 4711 of vision held 2 GPUs: 2.00 GPU-hours (1.00 active, 1.00 held_idle); 0.000 kWh"
     )
     one.activity_ms, one.activity_seen_ms, one.activity_max = HOUR / 2, HOUR, 0.9
     one.memory_max_bytes = 80.0 * 2**30

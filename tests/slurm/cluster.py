@@ -13,17 +13,21 @@ import signal
 import socket
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.command.waiting import until
 
 NODE = "node1"
-GPUS = 4
+ORDER = (2, 0, 3, 1)
+"""Minor numbers of the devices behind Slurm's indexes."""
+LIFE_SECONDS = 120
+"""Jobs end by themselves, should everything else fail."""
 NULL_DEVICE = os.makedev(1, 3)
 PROGRAMS = ("munged", "slurmctld", "slurmd", "scontrol", "squeue", "sbatch", "salloc", "scancel")
-STOP_SECONDS = 10.0
+STOP_SECONDS = 5.0
 RUN_SECONDS = 30.0
 SLURM_CONF = """\
 ClusterName=gputally
@@ -49,7 +53,7 @@ MpiDefault=none
 PlugStackConfig=/dev/null
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
-SchedulerParameters=sched_interval=2,batch_sched_delay=1
+SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=1000
 ReturnToService=2
 KillWait=1
 MinJobAge=2
@@ -57,7 +61,7 @@ CompleteWait=0
 GresTypes=gpu
 SlurmdParameters=config_overrides
 NodeName={node} NodeAddr=127.0.0.1 NodeHostname={host} Port={node_port} CPUs=16 Gres=gpu:{gpus}
-PartitionName=night Nodes={node} Default=YES MaxTime=60 State=UP OverSubscribe=FORCE:4
+PartitionName=night Nodes={node} Default=YES MaxTime=60 State=UP
 """
 
 
@@ -82,11 +86,10 @@ def _free_port() -> int:
 
 @dataclass
 class Cluster:
-    """A running Slurm of one node with four GPUs that are harmless devices, numbered in reverse."""
+    """A running Slurm of one node with four GPUs that are harmless devices, in the order of `ORDER`."""
 
     folder: Path
     daemons: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    callers: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -98,11 +101,11 @@ class Cluster:
         """The list of its devices."""
         return self.folder / "gres.conf"
 
-    def run(self, *arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    def run(self, *arguments: str | bytes) -> str:
         """Run a command of Slurm and give its output. Raises AssertionError when it fails."""
         done = subprocess.run(
-            [shutil.which(arguments[0], path=_path()) or arguments[0], *arguments[1:]],
-            env={**self.environment, **(environment or {})},
+            arguments,
+            env=self.environment,
             cwd=self.folder,
             capture_output=True,
             stdin=subprocess.DEVNULL,
@@ -112,20 +115,16 @@ class Cluster:
         assert done.returncode == 0, (arguments, done.stderr.decode(errors="replace"))
         return done.stdout.decode(errors="surrogateescape")
 
-    def submit(self, *options: str, command: str = "sleep 600") -> int:
-        """Submit a batch job and give its number."""
-        script = self.folder / f"script-{secrets.token_hex(4)}"
-        script.write_text(f"#!/bin/sh\nexec {command}\n")
-        script.chmod(0o755)
-        said = self.run("sbatch", "--parsable", "-o", "/dev/null", *options, str(script))
+    def submit(self, *options: str | bytes) -> int:
+        """Submit a batch job that does nothing, and give its number."""
+        script = self.folder / "idle"
+        said = self.run("sbatch", "--parsable", "-n1", "-o", "/dev/null", *options, str(script))
         return int(said.strip().split(";")[0])
 
     def allocate(self, *options: str) -> int:
-        """Take an allocation that runs no step anywhere, as salloc does, and give its number."""
-        said = self.run("salloc", "--no-shell", *options, environment={"SLURM_EXIT_IMMEDIATE": "75"})
-        del said
-        newest = self.run("squeue", "-h", "-o", "%A", "--sort=-i").split()
-        return max(int(number) for number in newest)
+        """Take an allocation that runs no step anywhere, and give its number."""
+        self.run("salloc", "--no-shell", "-n1", *options)
+        return max(int(number) for number in self.run("squeue", "-h", "-o", "%A").split())
 
     def state(self, job: int) -> str:
         """Tell the state of a job; empty when Slurm has forgotten it."""
@@ -146,21 +145,36 @@ class Cluster:
         munged = ("munged", "--foreground", "--force", "--num-threads=2")
         names = {"key-file": "munge.key", "pid-file": "munged.pid", "seed-file": "munged.seed"}
         places = [f"--{option}={self.folder / name}" for option, name in names.items()]
-        self._start(*munged, f"--socket={self.folder}/munge.socket", f"--log-file={self.folder}/munged.log", *places)
+        self._start(
+            *munged, f"--socket={self.folder}/munge.socket", f"--log-file={self.folder}/munged.log", *places
+        )
         until((self.folder / "munge.socket").exists, "munged")
         self._start("slurmctld", "-D", "-f", self.environment["SLURM_CONF"])
         self._start("slurmd", "-D", "-N", NODE, "-f", self.environment["SLURM_CONF"])
         until(self._is_idle, "Slurm to offer its node")
 
+    def cancel(self) -> None:
+        """End all jobs and wait until the node is free and takes work."""
+        self.run("scancel", "--full", "--user=root,nobody")
+        until(lambda: not self.run("squeue", "-h").strip(), "jobs to end")
+
     def stop(self) -> None:
-        """Cancel what runs and stop every daemon."""
-        if len(self.daemons) > 1 and all(daemon.poll() is None for daemon in self.daemons):
-            with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
-                self.run("scancel", "--full", "--user=root")
-                until(lambda: not self.run("squeue", "-h").strip(), "jobs to end", seconds=STOP_SECONDS)
+        """Stop every daemon and whatever jobs have left."""
         for daemon in reversed(self.daemons):
+            daemon.send_signal(signal.SIGCONT)
             _end(daemon)
         self.daemons.clear()
+        for pid in self._own():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _own(self) -> Iterator[int]:
+        """Find processes by the settings file in their environment, which lies in this folder alone."""
+        ours = f"SLURM_CONF={self.folder}/slurm.conf".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if ours in (folder / "environ").read_bytes().split(b"\0"):
+                    yield int(folder.name)
 
     def _is_idle(self) -> bool:
         for daemon in self.daemons:
@@ -174,7 +188,10 @@ class Cluster:
         return "\n".join(path.read_text(errors="replace")[-2000:] for path in self.folder.glob("*.log"))
 
     def _start(self, program: str, *options: str) -> None:
-        command: Sequence[str] = [shutil.which(program, path=_path()) or program, *options]
+        command = [shutil.which(program, path=_path()) or program, *options]
+        keeper = shutil.which("setpriv", path=_path())
+        if keeper:  # should the tests be killed, the daemons end as well
+            command = [keeper, "--pdeathsig", "KILL", "--", *command]
         with (self.folder / f"{program}.out").open("wb") as output:
             self.daemons.append(
                 subprocess.Popen(
@@ -194,13 +211,17 @@ class Cluster:
         key = self.folder / "munge.key"
         key.write_bytes(secrets.token_bytes(1024))
         key.chmod(0o600)
-        for minor in range(GPUS):
-            os.mknod(self.folder / "dev" / f"nvidia{minor}", stat.S_IFCHR | 0o666, NULL_DEVICE)
-        self.gres_file.write_text(f"Name=gpu File={self.folder}/dev/nvidia[0-{GPUS - 1}]\n")
+        script = self.folder / "idle"
+        script.write_text(f"#!/bin/sh\nexec sleep {LIFE_SECONDS}\n")
+        script.chmod(0o755)
+        devices = [self.folder / "dev" / f"nvidia{minor}" for minor in ORDER]
+        for device in devices:
+            os.mknod(device, stat.S_IFCHR | 0o666, NULL_DEVICE)
+        self.gres_file.write_text("".join(f"Name=gpu File={device}\n" for device in devices))
         (self.folder / "cgroup.conf").write_text("CgroupPlugin=cgroup/v1\n")
         host = re.sub(r"\..*", "", socket.gethostname())
         ports = {"controller_port": _free_port(), "node_port": _free_port()}
-        written = SLURM_CONF.format(host=host, node=NODE, gpus=GPUS, folder=self.folder, **ports)
+        written = SLURM_CONF.format(host=host, node=NODE, gpus=len(ORDER), folder=self.folder, **ports)
         (self.folder / "slurm.conf").write_text(written)
 
 
@@ -213,11 +234,13 @@ def _end(daemon: subprocess.Popen[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Cluster]:
-    """Keep a Slurm running in a folder."""
-    cluster = Cluster(folder)
-    try:
-        cluster.start()
-        yield cluster
-    finally:
-        cluster.stop()
+def running() -> Iterator[Cluster]:
+    """Keep a Slurm running in a folder of its own, which goes with it."""
+    with tempfile.TemporaryDirectory(prefix="slurm-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # other users' jobs read it
+        cluster = Cluster(Path(folder))
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.stop()

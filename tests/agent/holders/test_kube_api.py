@@ -308,6 +308,8 @@ def test_nobody_there_is_trouble() -> None:
         "https://",
         "https://a:b@c/",
         "https://a?b",
+        "https://a:99999",
+        "https://[a",
     ],
 )
 def test_urls_that_will_not_do_are_refused(url: str) -> None:
