@@ -1,7 +1,7 @@
 """Writes rows of the journal inside a transaction that someone else began.
 
-What is remembered between transactions is forgotten by `forget` when one was rolled back, since rows that gave
-it may be gone.
+What is remembered between transactions is forgotten by `forget` when one was rolled back, since rows that
+gave it may be gone.
 """
 
 import json
@@ -187,6 +187,7 @@ class Scribe:
 
     def spells(self, spells: Iterable[Spell], kept_ms: int) -> None:
         """Write spells as they stand; an ended one that is shorter than `kept_ms` is not kept."""
+        numbers = self._numbers
         latest = {(spell.uuid, spell.holder, spell.slice, spell.start_ms): spell for spell in spells}
         kept = [spell for spell in latest.values() if not spell.ended or spell.seen_ms >= kept_ms]
         gone = [spell for spell in latest.values() if spell.ended and spell.seen_ms < kept_ms]
@@ -210,7 +211,7 @@ class Scribe:
         self._db.executemany(
             "DELETE FROM spell WHERE gpu_id = ? AND holder_id = ? AND slice = ? AND start_ms = ?",
             (
-                (self._numbers.gpu(spell.uuid), self._numbers.holder(spell.holder), spell.slice, spell.start_ms)
+                (numbers.gpu(spell.uuid), numbers.holder(spell.holder), spell.slice, spell.start_ms)
                 for spell in gone
             ),
         )

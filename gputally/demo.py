@@ -77,7 +77,8 @@ def back_fill(simulation: Simulation, settings: Settings, path: Path, length_ms:
     What was there already is continued. The driver's interface is not in this path; all that follows it is.
     """
     node = settings.node.resolved()
-    holders = holders_in(simulation, settings)
+    end_ms = 0
+    holders = holders_in(simulation, settings, lambda: end_ms - 1)
     gpus = tuple(simulation.gpu(index) for index in range(simulation.count))
     known_gpus = {gpu.uuid: gpu for gpu in gpus}
     began_ms = now_ms()

@@ -16,7 +16,8 @@ import psutil
 from agent.books import Books
 from agent.clock import SystemClock, now_ms
 from agent.holders.claims import Holders
-from agent.holders.worlds import holders_of, simulated_holders
+from agent.holders.owners import Owners
+from agent.holders.worlds import holders_of
 from agent.journal import Journal
 from agent.kernel_log import KernelLog
 from agent.node import Node, boot_id
@@ -102,9 +103,12 @@ def simulated(text: str) -> "tuple[str, Simulation]":
     return text, simulation
 
 
-def holders_in(simulation: "Simulation", settings: Settings) -> Holders:
-    """Make what names the holders of a simulated node."""
-    return simulated_holders(simulation.people(), settings.holders, _workload(settings))
+def holders_in(simulation: "Simulation", settings: Settings, at_ms: Callable[[], int] = now_ms) -> Holders:
+    """Make what names the holders of a simulated node; `at_ms` is its time."""
+    from agent.simulated.scheduler import Crowd, Scheduler  # noqa: PLC0415  a real node never loads it
+
+    owners = Owners(settings.holders.map, _workload(settings), settings.holders.most_owners)
+    return Holders(Crowd(simulation), (Scheduler(simulation, at_ms),), owners)
 
 
 def _workload(settings: Settings) -> Workload:

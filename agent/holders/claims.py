@@ -2,8 +2,8 @@
 
 1. Whoever a scheduler gave a GPU or slice holds it, whether anything runs there or not.
 2. A process belongs to the first of its keys that a world names: job, pod, container. A process in a pod that
-   nobody can name, on a GPU that one pod of unknown UID was given, is that pod's; a process that cannot be looked at, on a
-   GPU that was given to one holder, is that holder's.
+   nobody can name, on a GPU that one pod of unknown UID was given, is that pod's; a process that cannot be
+   looked at, on a GPU that was given to one holder, is that holder's.
 3. Else its place on the host tells: number of the job, service, or user and command.
 
 So a process of the job that was given the GPU adds nothing but its share, and anybody else's process makes a

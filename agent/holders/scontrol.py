@@ -11,7 +11,7 @@ import secrets
 import selectors
 import shutil
 import signal
-import subprocess  # noqa: TID251  Slurm is only to be asked by its commands
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path

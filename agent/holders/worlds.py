@@ -1,17 +1,15 @@
 """Makes what names holders from the settings: one lookout for each world, and what looks at processes."""
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 from agent.errors import SettingsError
-from agent.holders.cgroups import Place
 from agent.holders.claims import Holders
 from agent.holders.containers import ContainersWorld
 from agent.holders.kubernetes import KubernetesWorld
 from agent.holders.lookout import Lookout
 from agent.holders.owners import Owners
-from agent.holders.processes import People, Seen, seen_of, short_command
+from agent.holders.processes import People, seen_of
 from agent.holders.settings import HolderSettings
 from agent.holders.slurm import SlurmWorld
 from agent.tick import Workload
@@ -56,27 +54,3 @@ def _kubernetes(settings: HolderSettings) -> KubernetesWorld:
         )
     except ValueError as error:
         raise SettingsError(f"[holders] api_server: {error}") from error
-
-
-class Told:
-    """Knows processes from a list: user and command by pid. For simulations."""
-
-    def __init__(self, people: Mapping[int, tuple[str, str]]) -> None:
-        self._seen = {
-            pid: Seen(user, short_command(command.split()), Place(), 0)
-            for pid, (user, command) in people.items()
-        }
-
-    def resolve(self, pids: object) -> Mapping[int, Seen | None]:
-        """Give all that is known, whatever is asked."""
-        return dict(self._seen) if pids else {}
-
-    def close(self) -> None:
-        """End nothing."""
-
-
-def simulated_holders(
-    people: Mapping[int, tuple[str, str]], settings: HolderSettings, default: Workload
-) -> Holders:
-    """Make what names the holders of a simulated node."""
-    return Holders(Told(people), (), Owners(settings.map, default, settings.most_owners))

@@ -13,6 +13,7 @@ from functools import lru_cache
 from math import exp
 from typing import NamedTuple
 
+from agent.holders.contract import Claimant
 from agent.simulated.work import NO_WORK, Work
 from agent.tick import Process
 
@@ -130,6 +131,7 @@ class Phase:
     listed: tuple[Process, ...] = ()
     memory_bytes: int = 0
     lost: bool = False
+    given: Claimant | None = None
 
     def grown(self, elapsed_us: int) -> list[int]:
         """Tell by how much each counter grew in the first so many microseconds."""

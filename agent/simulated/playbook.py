@@ -1,10 +1,11 @@
 """Who does what on simulated GPUs: the scenarios, as plans of acts that the hours of a week bring."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
+from agent.holders.contract import Claimant
 from agent.simulated.phases import HOUR_US, NEVER, SECOND_US, WEEK_US, Pattern, pattern, scatter
 from agent.simulated.work import NO_WORK, NOTEBOOK, SERVING, TRAINING, Work
 
@@ -22,7 +23,10 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """What a GPU does for a while. `intensity` is the share of the dynamic power drawn while busy."""
+    """What a GPU does for a while. `intensity` is the share of the dynamic power drawn while busy.
+
+    `given` is the job that the scheduler gave the GPU to, whether it runs anything or not.
+    """
 
     busy: Pattern = NEVER
     work: Work = NO_WORK
@@ -31,6 +35,7 @@ class Act:
     throttles: tuple[tuple[str, Pattern], ...] = ()
     hot: bool = False
     lost: bool = False
+    given: Claimant | None = None
 
 
 class Plan(NamedTuple):
@@ -80,6 +85,15 @@ _CHAT = Job("svc-chat", "python -m serving.chat --port 8001", 0.78)
 _EMBED = Job("svc-embed", "python -m serving.embed --batch 64", 0.34)
 _NOTEBOOK = Job("bob", "python -m ipykernel_launcher -f kernel.json", 0.42)
 _STUDY = Job("carol", "python evaluate.py --suite long", 0.55)
+_EVALUATION = Claimant(
+    kind="slurm",
+    name="88412",
+    user="carol",
+    account="speech",
+    partition="gpu",
+    qos="normal",
+    title="evaluate-long",
+)
 _SIDE = Job("grace", "python -m ipykernel_launcher -f scratch.json", 0.12)
 
 
@@ -127,9 +141,11 @@ def _chats(_index: int) -> Plan:
 
 
 def _works_by_day(_index: int) -> Plan:
+    """Let a job work by day; its allocation outlasts what it runs by an hour and a quarter."""
     hours: dict[float, Act] = {0: FREE}
     for day in WORKDAYS:
-        hours |= {day * 24 + 8.5: _train(_STUDY), day * 24 + 19.75: FREE}
+        works = replace(_train(_STUDY), given=_EVALUATION)
+        hours |= {day * 24 + 8.5: works, day * 24 + 19.75: Act(given=_EVALUATION), day * 24 + 21: FREE}
     return _week(hours)
 
 
@@ -186,6 +202,7 @@ _SIMPLE: Mapping[str, Callable[[int], Plan]] = {
     "training": _trains,
     "bursty": lambda _index: _always(_serve(30, _CHAT)),
     "held": lambda _index: _always(_hold(_NOTEBOOK)),
+    "given": lambda _index: _always(Act(given=_EVALUATION)),
     "free": lambda _index: _always(FREE),
     "hot": lambda index: _always(_hot(_TRAINERS[index % len(_TRAINERS)])),
     "lost": _is_lost_at_times,

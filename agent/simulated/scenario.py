@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from agent.errors import SettingsError
+from agent.holders.contract import Claimant
 from agent.simulated.defects import SOUND, Defects
 from agent.simulated.models import MODELS, Model
 from agent.simulated.phases import (
@@ -82,6 +83,20 @@ class Simulation:
     def people(self) -> Mapping[int, tuple[str, str]]:
         """Return user and command of every pid that the simulation ever lists."""
         return self._people
+
+    def jobs(self) -> Mapping[int, str]:
+        """Return the number of the job that each pid belongs to; those of no job are left out."""
+        return {
+            one.pid: phase.given.name
+            for timeline in self._timelines
+            for phase in timeline.phases
+            for one in phase.processes
+            if phase.given
+        }
+
+    def given(self, index: int, at_us: int) -> Claimant | None:
+        """Return the job that was given a GPU, whether it runs anything or not."""
+        return self.phase(index, at_us).given
 
     def counters(self, index: int, at_us: int) -> Counters:
         """Return all exact sums from the epoch of the counters to a moment, as integers."""
@@ -249,6 +264,7 @@ def _timeline(model: Model, plan: Plan, index: int) -> Timeline:
             processes=processes,
             listed=tuple(Process(pid=one.pid, memory_used_bytes=one.memory_bytes) for one in processes),
             memory_bytes=sum(one.memory_bytes for one in processes),
+            given=act.given,
         )
 
     return Timeline(plan.period_us, [phase(n, start_us, act) for n, (start_us, act) in enumerate(plan.acts)])
