@@ -54,6 +54,7 @@ class Books:
         self._boot_id = boot_id
         self._missing_ms = settings.missing_days * DAY_MS
         self._opened: list[Key] = []
+        self._enrolled: dict[str, tuple[Gpu, ...]] = {}
         self._behind: set[str] = set()
         self._ends: dict[str, int] = {}
         for line in memory.timelines.values():
@@ -85,6 +86,9 @@ class Books:
         One that sat in another node is accounted for there until that moment, as unknown.
         """
         posting = Posting([], [])
+        if self._enrolled.get(node) == gpus:  # as nearly always
+            return posting
+        self._enrolled = {node: tuple(gpus)} if gpus else {}
         for gpu in gpus:
             line = self.tally.timelines.get(gpu.uuid)
             if line is not None and line.node != node:
@@ -182,6 +186,8 @@ class Books:
         lines, listed = self.tally.timelines, {gpu.uuid for gpu in tick.gpus}
         here = [line for line in lines.values() if line.node == tick.node and line.uuid not in listed]
         left = tuple(line for line in here if tick.end_ms - line.seen_ms > self._missing_ms)
+        if left:
+            self._enrolled = {}
         for line in left:
             del lines[line.uuid]
             self.gpus.pop(line.uuid, None)

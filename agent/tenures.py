@@ -15,7 +15,12 @@ from agent.tally import HOUR_MS, Entry
 from agent.tick import Condition, Event, Hold, Holder, Reading, Tick, said
 from agent.xids import XidCount
 
-THROTTLES = tuple(name for name, metric in QUANTITIES.items() if metric.family == "throttle_seconds_total")
+THROTTLES: Mapping[str, str] = {
+    name: dict(metric.labels)["reason"]
+    for name, metric in QUANTITIES.items()
+    if metric.family == "throttle_seconds_total"
+}
+"""The counters of time with lowered clocks, and the reason of each."""
 LEAST_TOLD_MS = 60_000
 """A plain process that held a GPU for less leaves no event: there may be thousands a day."""
 
@@ -183,11 +188,12 @@ class Tenures:
 
     def _lowered(self, reading: Reading) -> dict[str, float]:
         """Tell for how long clocks were lowered in the interval, by reason."""
-        now = {name: value for name in THROTTLES if (value := getattr(reading, name)) is not None}
+        known = vars(reading)
+        now = {name: value for name in THROTTLES if (value := known.get(name)) is not None}
         before = self._throttles.get(reading.uuid, {})
         self._throttles[reading.uuid] = now
         return {
-            dict(QUANTITIES[name].labels)["reason"]: value - before[name]
+            THROTTLES[name]: value - before[name]
             for name, value in now.items()
             if value > before.get(name, value)
         }

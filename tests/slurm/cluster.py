@@ -155,8 +155,11 @@ class Cluster:
 
     def cancel(self) -> None:
         """End all jobs and wait until the node is free and takes work."""
-        self.run("scancel", "--full", "--user=root,nobody")
+        jobs = self.run("squeue", "-h", "-o", "%A").split()
+        if jobs:
+            self.run("scancel", "--full", *jobs)
         until(lambda: not self.run("squeue", "-h").strip(), "jobs to end")
+        until(self._is_idle, "the node to be free")
 
     def stop(self) -> None:
         """Stop every daemon and whatever jobs have left."""

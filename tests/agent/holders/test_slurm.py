@@ -288,7 +288,7 @@ def test_a_gpu_in_slices_is_given_to_nobody_as_a_whole(tmp_path: Path) -> None:
 def test_jobs_that_share_a_gpu_both_have_it(tmp_path: Path) -> None:
     """Shards are counted by the GPU that they are of."""
     jobs = [CannedJob(number, {"n1": "shard:2(IDX:1)"}) for number in (1, 2)]
-    slurm = CannedSlurm(jobs, gres="gpu:4,shard:16", used="gpu:0(IDX:N/A),shard:4(0/4,4/4,0/4,0/4)")
+    slurm = CannedSlurm(jobs, gres="gpu:4,shard:16", used="gpu:0,shard:4(0/4,4/4,0/4,0/4)")
     assert holders(Stand(slurm, tmp_path).look()) == {"1": ["1", "2"]}
 
 
