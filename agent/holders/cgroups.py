@@ -13,6 +13,7 @@ from typing import NamedTuple
 from agent.holders.contract import Claimant
 
 LONGEST_TEXT = 64 * 1024
+LONGEST_REMEMBERED = 2048
 LONGEST_NAME = 256
 SHORT_ID = 12
 """So many digits of a container's id are shown; runtimes show as many."""
@@ -69,6 +70,10 @@ class Place(NamedTuple):
 
 def place_of(text: str) -> Place:
     """Tell where a process belongs by the text of its cgroup file, of whichever version."""
+    return _read(text) if len(text) > LONGEST_REMEMBERED else _remembered(text)
+
+
+def _read(text: str) -> Place:
     paths: dict[str, bool] = {}
     for line in text[:LONGEST_TEXT].split("\n"):
         _, _, rest = line.partition(":")
@@ -77,6 +82,10 @@ def place_of(text: str) -> Place:
             paths[path] = paths.get(path, False) or controllers in {"", "name=systemd"}
     # systemd's own tree comes first: version 1 may keep units out of the others
     return _merged([_place_on(path) for path in sorted(paths, key=lambda path: not paths[path])])
+
+
+_remembered = lru_cache(maxsize=512)(_read)
+"""The processes of a container share one text, and all are read again and again."""
 
 
 def keys_of(place: Place) -> tuple[str, ...]:
@@ -119,7 +128,6 @@ def _richest(told: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
     return max(told, key=lambda fields: [bool(field) for field in fields], default=())
 
 
-@lru_cache(maxsize=512)
 def _place_on(path: str) -> Place:
     names = _names_on(path.removesuffix(" (deleted)"))
     own = next((at for at, name in enumerate(names) if _OWN_SYSTEMD.fullmatch(name)), len(names))

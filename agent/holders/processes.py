@@ -5,7 +5,6 @@ of a user's name. Neither may hold up a tick, so `People` waits a bounded time, 
 question. What it remembers is bounded by the pids it was last asked about.
 """
 
-import contextlib
 import os
 import pwd
 import re
@@ -80,18 +79,16 @@ class Seen(NamedTuple):
 def seen_of(pid: int, proc: Path = Path("/proc")) -> Seen | None:
     """Ask the host about a process; None when it is gone or hidden."""
     try:
-        folder = os.open(proc / str(pid), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        folder = os.open(f"{proc}/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
     try:  # what is read below this descriptor is of one process, even if its number is given to another
         name, _, rest = _read(folder, "stat", _READ_BYTES).partition(b"(")[2].rpartition(b") ")
-        started = int(rest.split()[19])
+        started = int(rest.split(maxsplit=20)[19])
         uid = int(_read(folder, "status", _READ_BYTES).partition(b"\nUid:")[2].split(maxsplit=1)[0])
-        place = Place()
-        with contextlib.suppress(OSError):
-            place = place_of(_read(folder, "cgroup", LONGEST_TEXT).decode(errors="replace"))
         user = _user_name(uid, int(time.monotonic() / NAMES_SECONDS))
-        return Seen(user, _command(folder, name), place, started)
+        place = place_of(_read_or_none(folder, "cgroup", LONGEST_TEXT).decode(errors="replace"))
+        return Seen(user, _command(_read_or_none(folder, "cmdline", _READ_BYTES), name), place, started)
     except (OSError, ValueError, IndexError):
         return None
     finally:
@@ -107,11 +104,16 @@ def _read(folder: int, name: str, most_bytes: int) -> bytes:
         os.close(file)
 
 
-def _command(folder: int, name: bytes) -> str:
+def _read_or_none(folder: int, name: str, most_bytes: int) -> bytes:
+    """Read a file that need not be there."""
+    try:
+        return _read(folder, name, most_bytes)
+    except OSError:
+        return b""
+
+
+def _command(line: bytes, name: bytes) -> str:
     """Shorten a command line; where there is none (a kernel thread, a zombie), give the name."""
-    line = b""
-    with contextlib.suppress(OSError):
-        line = _read(folder, "cmdline", _READ_BYTES)
     # a process that writes its own title makes it one word, arguments and all
     words = line.split(b"\0") if b"\0" in line.rstrip(b"\0") else line.rstrip(b"\0").split()
     told = short_command([word.decode(errors="replace") for word in words]).strip()

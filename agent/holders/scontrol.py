@@ -7,7 +7,6 @@ cannot read, unlike arguments.
 
 import contextlib
 import os
-import secrets
 import selectors
 import shutil
 import signal
@@ -161,7 +160,7 @@ class SlurmCommands:
         return ""
 
     def _listed(self, option: str, value: str) -> dict[str, Job]:
-        mark = f"<{secrets.token_hex(MARK_BYTES)}>"
+        mark = f"<{os.urandom(MARK_BYTES).hex()}>"
         wanted = mark + "".join(f"%{field}{mark}" for field in FIELDS)
         done = self._ask("squeue", "--all", "-h", "-t", "all", option, value, SQUEUE_FORMAT=wanted)
         if done.code and UNKNOWN_JOB in done.words:

@@ -7,6 +7,7 @@ slurmctld is silent.
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -114,7 +115,8 @@ class Roll:
     def by_number(self, traces: Iterable[str]) -> dict[str, str]:
         """Put numbers in the place of SLUIDs as far as they are known, and keep what they stand for."""
         told = [(known.sluid, number) for number, known in self.known.items() if known.sluid]
-        sole = {sluid: number for sluid, number in told if sum(one == sluid for one, _ in told) == 1}
+        claims = Counter(sluid for sluid, _ in told)
+        sole = {sluid: number for sluid, number in told if claims[sluid] == 1}
         found = {}
         for job in traces:
             number = job if NUMBER.fullmatch(job) else self._numbers.get(job, ("", 0))[0] or sole.get(job, "")

@@ -10,9 +10,9 @@ from agent.holders.scontrol import Done
 NODE_TEXT = (
     "NodeName={node} Arch=x86_64 CoresPerSocket=64 CPUAlloc=2 CPUEfctv=256 CPUTot=256 CPULoad=0.37"
     " AvailableFeatures=(null) ActiveFeatures=(null) Gres={gres} GresDrain=N/A GresUsed={used}"
-    " NodeAddr={node} NodeHostName={node} Version=22.05.8 OS=Linux 6.1.0 #1 SMP @0  RealMemory=1 AllocMem=0"
+    " NodeAddr={node} NodeHostName={node} Version=22.05.8 OS=Linux 6.1.0 #1 SMP @0  RealMemory=1"
     " Sockets=2 Boards=1 State={state} ThreadsPerCore=2 TmpDisk=0 Weight=1 Owner=N/A MCS_label=N/A"
-    " Partitions=night  BootTime=2026-11-23T01:42:45 CfgTRES=cpu=256,mem=1M,billing=16 AllocTRES=cpu=2{reason}\n"
+    " Partitions=night  BootTime=2026-11-23T01:42:45 CfgTRES=cpu=256,mem=1M AllocTRES=cpu=2{reason}\n"
 )
 HEAD = """\
 JobId={number}{array} JobName={title}

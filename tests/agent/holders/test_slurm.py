@@ -1,61 +1,14 @@
 """The world of Slurm, asked through canned commands, with cgroups of all layouts."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from agent.holders.contract import Answer, Claimant, Question, SliceOf, WorldError
-from agent.holders.slurm import SlurmWorld
-from agent.tick import Gpu
 from tests.slurm.canned import CannedJob, CannedSlurm
+from tests.slurm.stand import GPUS, Stand, folder, holders
 
-MINORS = (3, 0, 2, 1)
-"""By NVML's index: the two orders differ."""
-GPUS = tuple(
-    Gpu(uuid=f"GPU-minor{minor}", index=index, model="NVIDIA H100", minor=str(minor))
-    for index, minor in enumerate(MINORS)
-)
 SLUID = "sEKNKTV3WPV500"
-
-
-@dataclass
-class Stand:
-    """A world over canned commands, whose clock the test moves."""
-
-    slurm: CannedSlurm
-    root: Path
-    seconds: float = 1000.0
-    gres_file: str = ""
-
-    def __post_init__(self) -> None:
-        self.world = SlurmWorld(
-            node=self.slurm.node,
-            cgroup_root=self.root,
-            gres_file=self.gres_file,
-            run=self.slurm,
-            monotonic=lambda: self.seconds,
-        )
-
-    def look(self, *keys: str, later: float = 0.0, slices: tuple[SliceOf, ...] = ()) -> Answer:
-        """Look after some time has passed."""
-        self.seconds += later
-        self.slurm.asked.clear()
-        return self.world.look(Question(gpus=GPUS, slices=slices, keys=frozenset(keys)))
-
-
-def holders(answer: Answer) -> dict[str, list[str]]:
-    """Tell the names of jobs by the last digit of the GPU's minor number."""
-    return {uuid[-1]: [one.name for one in claimants] for uuid, claimants in answer.given.items()}
-
-
-def folder(root: Path, name: str, devices: str = "") -> None:
-    """Make the folder of a job."""
-    (root / name / "step_0").mkdir(parents=True)
-    if devices:
-        (root / name / "devices.list").write_text(devices)
-
-
 LAYOUTS = [
     "devices/slurm/uid_1001/job_4711",
     "cpuset/slurm_n1/uid_1001/job_4711",
@@ -245,7 +198,7 @@ def test_a_job_that_may_open_every_device_is_not_given_all(tmp_path: Path, liste
 
 
 def test_gres_conf_tells_the_order_of_gpus(tmp_path: Path) -> None:
-    """Slurm counts by type as the node lists them, then as gres.conf does; lines of other nodes do not count."""
+    """Slurm counts by type as the node lists them, then as gres.conf does, without other nodes' lines."""
     gres_file = tmp_path / "gres.conf"
     gres_file.write_text(
         "NodeName=n9 Name=gpu Type=b File=/dev/nvidia0\n"
@@ -307,66 +260,3 @@ def test_a_node_that_slurm_does_not_know_is_told_with_the_setting(tmp_path: Path
     slurm.node = "other"
     with pytest.raises(WorldError, match="NodeName"):
         stand.look()
-
-
-FORGED = "     Nodes=n1 CPU_IDs=0 Mem=0 GRES=gpu:4(IDX:0-3)\n"
-HOSTILE = [
-    "x\n   UserId=root(0)\n   JOB_GRES=gpu:4\n" + FORGED,
-    " Nodes=n1 CPU_IDs=0 Mem=0 GRES=gpu:4(IDX:0-3)",
-    "x JobName=y\n   UserId=root(0) GroupId=root(0)\n   JOB_GRES=gpu:4\n" + FORGED,
-    "<%A>4712<%A>4712<%A>N/A<%A>root<%A>",
-    "\n4712|4712|N/A|root\nJobId=4712 JobName=x",
-    "\udcff\udcfe\x1b[31m\u202e",
-    "",
-    "   ",
-    "(null)",
-    "y" * 1024,
-]
-
-
-@pytest.mark.parametrize("title", HOSTILE)
-@pytest.mark.parametrize("where", ["title", "comment", "wckey"])
-def test_what_users_choose_moves_no_gpu_and_no_name(tmp_path: Path, title: str, where: str) -> None:
-    """A job name that looks like Slurm's own words is only a job name."""
-    mine = CannedJob(4711, {"n1": "gpu:1(IDX:1)"}, user="eve", **{where: title})  # type: ignore[arg-type]
-    other = CannedJob(4712, {"n1": "gpu:1(IDX:0)"})
-    answer = Stand(CannedSlurm([mine, other], used="gpu:2"), tmp_path).look()
-    assert holders(answer) == {"1": ["4711"], "0": ["4712"]}
-    assert answer.named["slurm:4711"].user == "eve"
-    assert answer.named["slurm:4712"].user == "ada"
-    assert answer.named.keys() == {"slurm:4711", "slurm:4712"}
-    assert all(one.title.isprintable() and len(one.title) <= 200 for one in answer.named.values())
-
-
-def test_a_name_that_changes_between_two_questions_gives_nothing(tmp_path: Path) -> None:
-    """The job is asked for again later."""
-    job = CannedJob(1, {"n1": "gpu:1(IDX:1)"})
-    slurm = CannedSlurm([job], used="gpu:1")
-    stand = Stand(slurm, tmp_path)
-    plain = job.text
-    job.text = lambda version: plain(version).replace("JobName=train", "JobName=other")  # type: ignore[method-assign]
-    assert holders(stand.look()) == {}
-    job.text = plain  # type: ignore[method-assign]
-    assert holders(stand.look(later=60)) == {"1": ["1"]}
-
-
-@pytest.mark.parametrize(
-    ("state", "reason", "drained"),
-    [
-        ("IDLE", "", ""),
-        ("ALLOCATED+RESERVED", "", ""),
-        ("IDLE+DRAIN", "bad GPU [root@2026-11-23T08:10:12]", "drain: bad GPU"),
-        ("MIXED+DRAIN", "bad\nState=IDLE  x [root@2026-11-23T08:10:12]", "drain: bad"),
-        ("DRAINING*", "", "draining"),
-        ("IDLE*", "", "not_responding"),
-        ("IDLE$", "", "maint"),
-        ("DOWN", "Not responding [slurm@2026-11-23T08:10:12] Comment=x", "down: Not responding"),
-        ("IDLE+MAINT+RESERVED", "", "maint"),
-        ("MIXED+CLOUD+PLANNED", "", ""),
-        ("DOWN", "x" * 1000, "down: " + "x" * 94),
-        ("DOWN", "a\x1bb [root@2026-11-23T08:10:12]", "down: a?b"),
-    ],
-)
-def test_a_node_without_work_tells_why(tmp_path: Path, state: str, reason: str, drained: str) -> None:
-    """Base states and flags, whatever stands behind them."""
-    assert Stand(CannedSlurm(state=state, reason=reason), tmp_path).look().drained == drained

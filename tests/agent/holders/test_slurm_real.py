@@ -89,7 +89,11 @@ def test_each_task_of_an_array_has_its_own_gpu(slurm: Cluster, agent: Agent) -> 
     """Tasks are named by array and task, the last of which bears the array's number."""
     first = slurm.submit("--gres=gpu:1", "--array=3-5")
     held = until(lambda: _full(agent, 3), "three tasks with GPUs")
-    assert sorted(name for names in held.values() for name in names) == [f"{first}_3", f"{first}_4", f"{first}_5"]
+    assert sorted(name for names in held.values() for name in names) == [
+        f"{first}_3",
+        f"{first}_4",
+        f"{first}_5",
+    ]
     assert held.keys() == set(BY_INDEX[:3])
 
 
