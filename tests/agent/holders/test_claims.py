@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from agent.holders.contract import Answer, Claimant
 from agent.holders.owners import OwnerRule
-from agent.tick import Hold
+from agent.tick import Hold, Process
 from tests.agent.holders.worlds import (
     ARRAY,
     GPU,
@@ -121,6 +121,17 @@ def test_memory_is_that_of_the_holders_processes() -> None:
     reading = read(process(7, memory_bytes=5), process(8, memory_bytes=6))
     found = holders(answer, host=crowd).holds([reading], GPUS)
     assert [hold.memory_used_bytes for hold in found["GPU-1"]] == [11, None]
+
+
+def test_a_display_server_holds_no_gpu() -> None:
+    """A process that only draws sits on every GPU of a host with a screen; MPS clients are at work."""
+    draws, client = (
+        Process(pid=100, kind="graphics", memory_used_bytes=4 * 2**20),
+        Process(pid=200, kind="mps"),
+    )
+    one = holders(host={200: seen("alice"), 100: seen("root", "Xorg")})
+    assert one.holds([read(draws)], GPUS) == {}
+    assert told(one.holds([read(draws, client)], GPUS)["GPU-1"]) == [("python train.py", "alice", None)]
 
 
 def test_worlds_are_asked_about_what_is_there() -> None:
