@@ -67,9 +67,10 @@ def holders_now(db: sqlite3.Connection) -> list[Held]:
 
 def tenures_named(db: sqlite3.Connection, name: str) -> list[Held]:
     """Read all that a holder of this name had, the tasks of an array included; oldest first."""
-    array = f"{name}\\_%" if name.isdecimal() else name
-    condition = "(tenure.name = ? OR (tenure.kind = 'slurm' AND tenure.name LIKE ? ESCAPE '\\'))"
-    return [_held(one, {}) for one in tenures_of(db, condition, name, array)]
+    if not (name.isascii() and name.isdecimal()):
+        return [_held(one, {}) for one in tenures_of(db, "tenure.name = ?", name)]
+    condition = "(tenure.name = ? OR (tenure.kind = 'slurm' AND tenure.name LIKE ? ESCAPE '!'))"
+    return [_held(one, {}) for one in tenures_of(db, condition, name, f"{name}!_%")]
 
 
 def _held(one: Tenure, now: Mapping[str, str]) -> Held:

@@ -5,7 +5,7 @@ Names from outside are escaped, so that no job or owner can speak to the termina
 
 from collections.abc import Iterator
 
-from agent.tick import State
+from agent.tick import State, said
 from reports.outline import GpuLine, Report, SpellLine
 from reports.window import Window, at, rfc3339, zone
 from reports.wording import NONE, Column, bar, hours, kilowatt_hours, money, percent, table, wrapped
@@ -206,7 +206,7 @@ def _spell(report: Report, line: SpellLine) -> list[str]:
         line.node,
         spell.uuid if line.index is None else f"{line.index} {spell.uuid}",
         spell.owner or NONE,
-        f"{spell.kind} {spell.holder}".strip(),
+        said(spell.kind, spell.holder),
         f"{at(spell.start_ms, zone(report.window.timezone)):%Y-%m-%d %H:%M}",
         hours(spell.seen_ms),
         hours(spell.beyond_ms),

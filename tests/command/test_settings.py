@@ -12,6 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import SettingsError
+from agent.holders.owners import OwnerRule
+from agent.holders.settings import HolderSettings
+from agent.holders.worlds import lookouts
 from exporters.catalogue import FAMILIES, GPU_LABELS
 from gputally import settings as module
 from gputally.settings import (
@@ -410,3 +413,62 @@ def test_no_text_makes_anything_but_settings_or_a_refusal(
     path.write_bytes(data)
     with suppress(SettingsError):
         assert isinstance(load(path, environment), Settings)
+
+
+# Rules of owners
+
+
+def test_rules_are_read_in_their_order(tmp_path: Path) -> None:
+    """Each [[holders.map]] is a rule; labels are a table, and keys with dots are written in quotes."""
+    text = """
+[holders]
+refresh_seconds = 5
+[[holders.map]]
+kind = "pod"
+label = { "example.org/team" = "vis*" }
+owner_label = "example.org/team"
+[[holders.map]]
+account = "night-*"
+workload = "serving"
+cost_centre = "4711"
+"""
+    assert loaded(tmp_path, text).holders == HolderSettings(
+        refresh_seconds=5.0,
+        map=(
+            OwnerRule(kind="pod", label={"example.org/team": "vis*"}, owner_label="example.org/team"),
+            OwnerRule(account="night-*", workload="serving", cost_centre="4711"),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            '[[holders.map]]\nkindd = "pod"\nowner = "x"',
+            r"\[holders\] map: unknown key 'kindd'; known are",
+        ),
+        ('[[holders.map]]\nkind = 5\nowner = "x"', r"\[holders\] map kind must be text in quotes, not 5"),
+        ('[[holders.map]]\nkind = "pod"', "must give owner, owner_label, workload or cost_centre"),
+        ('[holders]\nmap = ["x"]', "must be written as"),
+        ('[holders]\nslurm = "yes"', "slurm must be one of auto, off"),
+        ("[holders]\nrefresh_seconds = 300", "refresh_seconds must lie between 1 and 60"),
+        ("[holders]\nmost_owners = 0", "most_owners must be at least 1"),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_says_what_to_write(tmp_path: Path, text: str, message: str) -> None:
+    """The sentence names the section, the key and the choices."""
+    with pytest.raises(SettingsError, match=message):
+        loaded(tmp_path, text)
+
+
+def test_rules_cannot_stand_in_the_environment() -> None:
+    """A list of rules is no text: the sentence says where it belongs."""
+    with pytest.raises(SettingsError, match=r"write \[\[holders.map\]\] sections"):
+        load(None, {"GPUTALLY_HOLDERS_MAP": "x"})
+
+
+def test_an_api_server_that_cannot_be_meant_is_refused() -> None:
+    """Before anything starts, with the name of the setting."""
+    with pytest.raises(SettingsError, match=r"\[holders\] api_server"):
+        lookouts(HolderSettings(api_server="ftp://example.org"))
