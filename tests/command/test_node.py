@@ -106,7 +106,16 @@ class Host:
 class Played:
     """A node, and all that is around it."""
 
-    def __init__(self, path: Path, now_ms: int, drain_file: str, ask: Callable[[int], Seen | None]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        now_ms: int,
+        drain_file: str,
+        ask: Callable[[int], Seen | None],
+        *,
+        holders: Holders | None = None,
+        most_holders: int = 512,
+    ) -> None:
         self.clock = VirtualClock(now_ms)
         self.frames = Frames(self.clock)
         self.journal = Journal(path, JournalSettings(sync="normal"), now_ms)
@@ -114,8 +123,9 @@ class Played:
         self.node = Node(
             name=NODE,
             frames=self.frames,
-            books=Books(self.journal, StateSettings(), boot_id="boot-1"),
-            holders=Holders(Host(ask), (), Owners((), Workload.BATCH, 100)),
+            books=Books(self.journal, StateSettings(), boot_id="boot-1", node=NODE, follow_holders=True),
+            holders=holders or Holders(Host(ask), (), Owners((), Workload.BATCH, 100)),
+            most_holders=most_holders,
             clock=self.clock,
             cadence=SamplerSettings(),
             publish=self.views.append,
@@ -163,10 +173,16 @@ def alice(_pid: int) -> Seen:
 
 @contextmanager
 def playing(
-    path: Path, *, now_ms: int = MIDNIGHT, drain_file: str = "", ask: Callable[[int], Seen | None] = alice
+    path: Path,
+    *,
+    now_ms: int = MIDNIGHT,
+    drain_file: str = "",
+    ask: Callable[[int], Seen | None] = alice,
+    holders: Holders | None = None,
+    most_holders: int = 512,
 ) -> Iterator[Played]:
     """Run a node, and check in the end that its accounts add up."""
-    played = Played(path, now_ms, drain_file, ask)
+    played = Played(path, now_ms, drain_file, ask, holders=holders, most_holders=most_holders)
     try:
         yield played
     finally:
