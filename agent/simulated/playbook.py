@@ -202,7 +202,6 @@ _SIMPLE: Mapping[str, Callable[[int], Plan]] = {
     "training": _trains,
     "bursty": lambda _index: _always(_serve(30, _CHAT)),
     "held": lambda _index: _always(_hold(_NOTEBOOK)),
-    "given": lambda _index: _always(Act(given=_EVALUATION)),
     "free": lambda _index: _always(FREE),
     "hot": lambda index: _always(_hot(_TRAINERS[index % len(_TRAINERS)])),
     "lost": _is_lost_at_times,
@@ -211,6 +210,7 @@ _SIMPLE: Mapping[str, Callable[[int], Plan]] = {
 SCENARIOS: Mapping[str, Callable[[int], Plan]] = {
     "demo": lambda index: _DEMO[index % len(_DEMO)](index),
     **_SIMPLE,
+    "given": lambda _index: _always(Act(given=_EVALUATION)),
     "lost": lambda index: (_trains if index else _is_lost_at_times)(index),
     "mixed": lambda index: tuple(_SIMPLE.values())[index % len(_SIMPLE)](index),
 }
