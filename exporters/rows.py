@@ -1,7 +1,7 @@
 """What is sent to others: rows, each with the labels that its figures share and one moment.
 
-A metric's name is its measurement, an underscore and the field: `gpu` and `busy_ratio` make `gpu_busy_ratio`, in
-line protocol (where VictoriaMetrics joins them so), in remote write and on the page alike.
+A metric's name is its measurement, an underscore and the field: `gpu` and `busy_ratio` make `gpu_busy_ratio`,
+in line protocol (where VictoriaMetrics joins them so), in remote write and on the page alike.
 """
 
 from typing import NamedTuple
