@@ -1,0 +1,1 @@
+"""Real stores, started for the tests on free ports of loopback."""
