@@ -246,6 +246,23 @@ CREATE TABLE tenure (
 CREATE INDEX tenure_by_name ON tenure (name)
 """
 
+_FOURTH = """
+-- how far each exporter is, and what became of what it sent
+CREATE TABLE exporter (
+    name TEXT PRIMARY KEY,
+    tick_id INTEGER NOT NULL,
+    ahead_from INTEGER NOT NULL,
+    ahead_to INTEGER NOT NULL,
+    delivered_ticks INTEGER NOT NULL,
+    refused_rows INTEGER NOT NULL,
+    dropped_ticks INTEGER NOT NULL,
+    success_ms INTEGER NOT NULL,
+    failure_ms INTEGER NOT NULL,
+    failure TEXT NOT NULL,
+    refusal TEXT NOT NULL
+) WITHOUT ROWID
+"""
+
 
 def _step(statements: str) -> Callable[[sqlite3.Connection], None]:
     def run(db: sqlite3.Connection) -> None:
@@ -256,7 +273,12 @@ def _step(statements: str) -> Callable[[sqlite3.Connection], None]:
     return run
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (_step(_FIRST), _step(_SECOND), _step(_THIRD))
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (
+    _step(_FIRST),
+    _step(_SECOND),
+    _step(_THIRD),
+    _step(_FOURTH),
+)
 """In order; the position + 1 is the schema's number. Never edit one that was released: add another."""
 
 

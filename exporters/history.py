@@ -148,9 +148,9 @@ class History:
         self, tick: TickRow, labels: Mapping[int, Labels], postings: Iterable[PostingRow], *, slow: bool
     ) -> Iterator[Row]:
         """Let the accounts grow; give those that did, or all when it is time. A new one is born as 0."""
-        for one in self._totals.values():
-            one.young = False
-        grown: set[_Key] = set()
+        grown = {key for key, one in self._totals.items() if one.young}  # born as 0 in the tick before
+        for key in grown:
+            self._totals[key].young = False
         for posting in postings:
             key = posting.gpu_id, tick.node, posting.state, posting.owner
             total = self._totals.get(key)

@@ -15,6 +15,7 @@ from agent.pieces import SLICE_QUANTITIES
 from agent.quantities import QUANTITIES
 from agent.tick import Condition, Reading, Slice, State
 from agent.view import View
+from exporters import dcgm
 from exporters.catalogue import FAMILIES, GPU_LABELS, HOLDER, IDENTITY
 
 STALE_INTERVALS = 3
@@ -170,13 +171,14 @@ class Pages:
         self._now_seconds = now_seconds
         self._lock = threading.Lock()
         self._view: View | None = None
+        self._before: View | None = None
         self._published_at = 0.0
         self._rendered: dict[str, bytes] = {}
 
     def publish(self, view: View) -> None:
         """Take the view of a new interval; pages of the one before are forgotten."""
         with self._lock:
-            self._view, self._rendered = view, {}
+            self._before, self._view, self._rendered = self._view, view, {}
             self._published_at = self._now_seconds()
 
     def fresh(self) -> View | None:
@@ -196,3 +198,12 @@ class Pages:
             if kind not in self._rendered:
                 self._rendered[kind] = encode(Page(view, self._labels, self._version))
             return self._rendered[kind], content_type
+
+    def dcgm(self, naming: str) -> tuple[bytes, str]:
+        """Give the page that dcgm-exporter would, with names of `dcgm.NAMINGS`, and its content type."""
+        with self._lock:
+            view = self.fresh()
+            kind = f"dcgm {naming}" if view else f"stale dcgm {naming}"
+            if kind not in self._rendered:
+                self._rendered[kind] = dcgm.page(view, self._before, self._labels, naming)
+            return self._rendered[kind], dcgm.CONTENT_TYPE

@@ -1,159 +1,151 @@
-"""The node's web server: /metrics, the status page, and health for supervisors.
+"""The node's web server: metrics, the status page, and health for supervisors.
 
-It answers from memory only. Threads are bounded: what comes beyond them is told to come back.
+It answers from memory only. With a web-config file it speaks TLS and asks for passwords, for every page.
 """
 
-import contextlib
 import json
-import threading
-from collections.abc import Callable
+import socket
+import ssl
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import AF_INET6, SHUT_RDWR, getaddrinfo, socket
-from typing import Any
 
 from agent.errors import SettingsError
 from agent.view import View
+from exporters.dcgm import NAMINGS
 from exporters.homepage import homepage
 from exporters.page import Pages
+from exporters.web_auth import Verdict
+from exporters.web_config import WebConfig, WebConfigFile
+from exporters.web_request import Answer, BadRequest, Request, encode, read
+from exporters.web_server import Client, Server
 
-THREADS = 16
-_BUSY = b"HTTP/1.0 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n\r\n"
-WAKE_SECONDS = 60.0
-"""A server that wakes oftener for nothing costs as much as the driver's calls."""
-CLIENT_SECONDS = 10.0
 LARGEST_PORT = 65_535
+_CHALLENGE = (("WWW-Authenticate", 'Basic realm="gputally"'),)
+_UNKNOWN = Answer(HTTPStatus.UNAUTHORIZED, b"who are you? use basic authentication\n", headers=_CHALLENGE)
+_WAIT = Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many passwords\n", headers=(("Retry-After", "5"),))
+_NO_PAGE = Answer(HTTPStatus.NOT_FOUND, b"no such page: try / or /metrics\n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebSettings:
-    """Where to listen: loopback unless told otherwise. Port 0 takes any free one."""
+    """Where to listen: loopback unless told otherwise. Port 0 takes any free one.
+
+    `config_file` is a web-config file of the Prometheus world; `dcgm_names` are those of /metrics/dcgm.
+    """
 
     listen: str = "127.0.0.1"
     port: int = 9740
+    config_file: str = ""
+    dcgm_names: str = NAMINGS[0]
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
         if not 0 <= self.port <= LARGEST_PORT:
             raise SettingsError(f"[web] port must lie between 0 and {LARGEST_PORT}")
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    allow_reuse_address = True
-    request_queue_size = 64
-
-    def __init__(self, address: tuple[str, int], handler: type[BaseHTTPRequestHandler], family: int) -> None:
-        self.address_family = family
-        self._free = threading.BoundedSemaphore(THREADS)
-        super().__init__(address, handler)
-
-    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401  as in the base
-        if not self._free.acquire(blocking=False):
-            with contextlib.suppress(OSError):
-                request.settimeout(1)
-                request.sendall(_BUSY)
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    def handle_error(self, request: socket | tuple[bytes, socket], client_address: Any) -> None:  # noqa: ANN401
-        """Say nothing: a client that went away is no event of ours."""
+        if self.dcgm_names not in NAMINGS:
+            raise SettingsError(f"[web] dcgm_names must be one of {', '.join(NAMINGS)}")
 
 
 class Web:
     """Serves pages in the background from `start` to `stop`."""
 
     def __init__(self, settings: WebSettings, pages: Pages, version: str) -> None:
-        """Bind the port. Raises SettingsError when it cannot be had."""
-        try:
-            family = getaddrinfo(settings.listen, settings.port)[0][0]
-            self._server = _Server(
-                (settings.listen, settings.port),
-                _handler(pages, version),
-                AF_INET6 if family == AF_INET6 else family,
-            )
-        except (OSError, OverflowError, UnicodeError) as error:
-            raise SettingsError(
-                f"cannot listen on {settings.listen}:{settings.port} ({getattr(error, 'strerror', error)}): "
-                "stop what uses it, or choose another with --port"
-            ) from error
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(WAKE_SECONDS,), name="web", daemon=True
-        )
-        self.port: int = self._server.server_address[1]
+        """Read the web-config file and bind the port. Raises SettingsError when either cannot be had."""
+        self._file = WebConfigFile(settings.config_file) if settings.config_file else None
+        self._plain = WebConfig()
+        self._name = f"gputally/{version}"
+        self._routes = _routes(pages, version, settings.dcgm_names)
+        listening = _bind(settings)
+        self._server = Server(listening, self._serve)
+        self.port: int = listening.getsockname()[1]
 
     def start(self) -> None:
         """Begin to answer."""
-        self._thread.start()
+        self._server.start()
 
     def stop(self) -> None:
         """Stop answering and free the port."""
-        if self._thread.is_alive():
-            stopping = threading.Thread(target=self._server.shutdown, name="web-stop", daemon=True)
-            stopping.start()
-            while stopping.is_alive():  # the server looks whether it shall stop only when something wakes it
-                with contextlib.suppress(OSError):
-                    self._server.socket.shutdown(SHUT_RDWR)
-                stopping.join(0.02)
-            self._thread.join()
-        self._server.server_close()
+        self._server.stop()
+
+    def _serve(self, client: Client) -> None:
+        config = self._file.current() if self._file else self._plain
+        if config.tls is not None:
+            secure = config.tls.wrap_socket(
+                client.connection, server_side=True, do_handshake_on_connect=False
+            )
+            client.connection = secure
+            secure.do_handshake()
+            if config.allowed_sans and not config.allowed_sans & _sans(secure):
+                return
+        with_body = True
+        try:
+            request = read(client.connection.recv)
+            client.is_done = True
+            if request is None:
+                return
+            with_body = request.method != "HEAD"
+            answer = self._answer(request, config)
+        except BadRequest as bad:
+            answer = bad.answer
+        _send(client.connection, encode(answer, self._name, config.headers, with_body=with_body))
+
+    def _answer(self, request: Request, config: WebConfig) -> Answer:
+        if config.doorkeeper is not None:
+            verdict = config.doorkeeper.judge(request.headers.get("authorization", ""))
+            if verdict is not Verdict.WELCOME:
+                return _WAIT if verdict is Verdict.BUSY else _UNKNOWN
+        route = self._routes.get(request.path)
+        return route(request.headers.get("accept", "")) if route else _NO_PAGE
 
 
-def _handler(pages: Pages, version: str) -> type[BaseHTTPRequestHandler]:
-    answers: dict[str, Callable[[str], tuple[HTTPStatus, bytes, str]]] = {
-        "/": lambda _: (HTTPStatus.OK, homepage(pages.fresh(), version), "text/html; charset=utf-8"),
-        "/metrics": lambda accept: (HTTPStatus.OK, *pages.metrics(accept)),
-        "/-/healthy": lambda _: (HTTPStatus.OK, b"gputally runs\n", "text/plain; charset=utf-8"),
+def _bind(settings: WebSettings) -> socket.socket:
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(
+            settings.listen, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind)
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+        except BaseException:
+            listening.close()
+            raise
+    except (OSError, OverflowError, UnicodeError, ValueError) as error:
+        raise SettingsError(
+            f"cannot listen on {settings.listen}:{settings.port} ({getattr(error, 'strerror', error)}): "
+            "stop what uses it, or choose another with --port"
+        ) from error
+    return listening
+
+
+def _send(connection: socket.socket, data: bytes) -> None:
+    connection.sendall(data)
+    if isinstance(connection, ssl.SSLSocket):
+        connection.setblocking(False)  # say goodbye, and do not wait for an answer
+        connection.unwrap()
+
+
+def _sans(secure: ssl.SSLSocket) -> frozenset[str]:
+    told = secure.getpeercert() or {}
+    return frozenset(str(entry[1]) for entry in told.get("subjectAltName", ()))
+
+
+def _routes(pages: Pages, version: str, naming: str) -> Mapping[str, Callable[[str], Answer]]:
+    return {
+        "/": lambda _: Answer(HTTPStatus.OK, homepage(pages.fresh(), version), "text/html; charset=utf-8"),
+        "/metrics": lambda accept: Answer(HTTPStatus.OK, *pages.metrics(accept)),
+        "/metrics/dcgm": lambda _: Answer(HTTPStatus.OK, *pages.dcgm(naming)),
+        "/-/healthy": lambda _: Answer(HTTPStatus.OK, b"gputally runs\n"),
         "/-/ready": lambda _: _ready(pages),
-        "/api/v1/status": lambda _: (HTTPStatus.OK, _status(pages.fresh()), "application/json"),
+        "/api/v1/status": lambda _: Answer(HTTPStatus.OK, _status(pages.fresh()), "application/json"),
     }
 
-    class Handler(BaseHTTPRequestHandler):
-        timeout = CLIENT_SECONDS
-        server_version = f"gputally/{version}"
-        sys_version = ""
 
-        def do_GET(self) -> None:
-            path = self.path.partition("?")[0]
-            answer = answers.get(path)
-            if answer is None:
-                self._send(
-                    HTTPStatus.NOT_FOUND, b"no such page: try / or /metrics\n", "text/plain; charset=utf-8"
-                )
-            else:
-                self._send(*answer(self.headers.get("Accept", "")))
-
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def _send(self, status: HTTPStatus, body: bytes, kind: str) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("X-Content-Type-Options", "nosniff")
-            self.send_header("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  as in the base
-            """Log nothing: scrapes come every few seconds for years."""
-
-    return Handler
-
-
-def _ready(pages: Pages) -> tuple[HTTPStatus, bytes, str]:
+def _ready(pages: Pages) -> Answer:
     if pages.fresh() is None:
-        return HTTPStatus.SERVICE_UNAVAILABLE, b"no fresh interval\n", "text/plain; charset=utf-8"
-    return HTTPStatus.OK, b"ready\n", "text/plain; charset=utf-8"
+        return Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"no fresh interval\n")
+    return Answer(HTTPStatus.OK, b"ready\n")
 
 
 def _status(view: View | None) -> bytes:

@@ -23,6 +23,8 @@ from agent.kernel_log import KernelLog
 from agent.node import Node, boot_id
 from agent.prober import Prober
 from agent.tick import Workload
+from agent.view import View
+from exporters.fleet import Fleet
 from exporters.page import Pages
 from exporters.web import Web
 from gputally.settings import Settings, journal_path, load
@@ -178,6 +180,8 @@ class Live:
             holders = self._holders or holders_of(settings.holders, _workload(settings))
             stack.callback(holders.close)
             self._prober.know(books.gpus.values())
+            self._fleet = Fleet(settings.exporters.to, Path(settings.journal.path), settings.node.labels)
+            stack.callback(self._fleet.close)
             self._node = Node(
                 name=node,
                 frames=self._prober,
@@ -186,7 +190,7 @@ class Live:
                 most_holders=settings.holders.most_series,
                 clock=clock,
                 cadence=settings.agent,
-                publish=pages.publish,
+                publish=self._publish_to(pages),
                 drain_file=settings.states.drain_file,
                 kernel_log=self._kernel_log(),
                 judge=judge,
@@ -198,6 +202,15 @@ class Live:
     def __exit__(self, *_: object) -> None:
         """Let go of everything."""
         self._stack.close()
+
+    def _publish_to(self, pages: Pages) -> Callable[[View], None]:
+        """Show each interval on the pages, and tell exporters that there is one."""
+
+        def publish(view: View) -> None:
+            pages.publish(view)
+            self._fleet.wake()
+
+        return publish
 
     def _kernel_log(self) -> KernelLog | None:
         """Choose the kernel's log to read; a simulation has none."""
@@ -214,6 +227,7 @@ class Live:
         """Watch until a signal comes or the time is over."""
         self._node.begin(round(psutil.boot_time() * 1000))
         self._web.start()
+        self._fleet.start()
         log.info(
             "gputally %s watches node %s every %g s into %s; pages at %s",
             own_version(),

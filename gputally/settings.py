@@ -8,17 +8,17 @@ import os
 import socket
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from agent.cadence import SamplerSettings
 from agent.errors import SettingsError
-from agent.holders.owners import OwnerRule
 from agent.holders.settings import HolderSettings
 from agent.journal import JournalSettings
 from agent.states import StateSettings
 from exporters.catalogue import FAMILIES
+from exporters.destination import ExportersSettings
 from exporters.web import WebSettings
 
 SYSTEM_FILE = Path("/etc/gputally/gputally.toml")
@@ -80,6 +80,7 @@ class Settings:
     journal: JournalSettings = field(default_factory=JournalSettings)
     web: WebSettings = field(default_factory=WebSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
+    exporters: ExportersSettings = field(default_factory=ExportersSettings)
 
 
 def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
@@ -159,19 +160,30 @@ def _typed(value: Any, hint: Any, where: str) -> Any:  # noqa: ANN401  whatever 
         return tuple(value)
     if hint == Mapping[str, str] and isinstance(value, dict):
         return value
-    if hint == tuple[OwnerRule, ...] and isinstance(value, list):
-        return tuple(_rule(one, where) for one in value)
+    if _is_list_of_sections(hint) and isinstance(value, list):
+        return tuple(_listed(get_args(hint)[0], one, where) for one in value)
     if isinstance(hint, type) and isinstance(value, hint) and not isinstance(value, bool):
         return value
     raise SettingsError(f"{where} must be {_said(hint)}, not {value!r}")
 
 
-def _rule(table: Any, where: str) -> OwnerRule:  # noqa: ANN401
+def _is_list_of_sections(hint: Any) -> bool:  # noqa: ANN401
+    return get_origin(hint) is tuple and is_dataclass(get_args(hint)[0])
+
+
+def _listed(kind: Any, table: Any, where: str) -> Any:  # noqa: ANN401
+    """Make one of several sections of the same name."""
     if not isinstance(table, dict):
-        raise SettingsError(f"{where} must be written as [[holders.map]] sections")
-    hints = get_type_hints(OwnerRule)
+        raise SettingsError(f"{where} must be written as {_brackets(where)} sections")
+    hints = get_type_hints(kind)
     _know(where, "key", table, hints)
-    return OwnerRule(**{key: _typed(value, hints[key], f"{where} {key}") for key, value in table.items()})
+    return kind(**{key: _typed(value, hints[key], f"{where} {key}") for key, value in table.items()})
+
+
+def _brackets(where: str) -> str:
+    """Give the head of a section of a list by where it is written: `FILE: [holders] map`."""
+    section, _, key = where.rpartition("] ")
+    return f"[[{section.rpartition('[')[2]}.{key}]]"
 
 
 def _parsed(text: str, hint: Any, where: str) -> Any:  # noqa: ANN401
@@ -185,8 +197,11 @@ def _parsed(text: str, hint: Any, where: str) -> Any:  # noqa: ANN401
     if hint == Mapping[str, str]:
         pairs = [part.partition("=") for part in text.split(",") if part]
         return {key: value for key, _, value in pairs}
-    if hint == tuple[OwnerRule, ...]:
-        raise SettingsError(f"{where} cannot be set so: write [[holders.map]] sections in the settings file")
+    if _is_list_of_sections(hint):
+        section, _, key = where.removeprefix(PREFIX).lower().partition("_")
+        raise SettingsError(
+            f"{where} cannot be set so: write [[{section}.{key}]] sections in the settings file"
+        )
     return text
 
 

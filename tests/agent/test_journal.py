@@ -559,6 +559,10 @@ def test_the_tables_are_these(path: Path) -> None:
         "account_hour": ["hour_ms", "gpu_id", "node_id", "state", "owner_id", *amounts],
         "counter": ["gpu_id", "name", "base", "raw", "epoch"],
         "event": ["id", "node_id", "gpu_id", "at_ms", "kind", "text"],
+        "exporter": [
+            *("name", "tick_id", "ahead_from", "ahead_to", "delivered_ticks", "refused_rows"),
+            *("dropped_ticks", "success_ms", "failure_ms", "failure", "refusal"),
+        ],
         "finding": [
             *("id", "node_id", "gpu_id", "rule", "severity"),
             *("opened_ms", "closed_ms", "summary", "action"),
@@ -602,7 +606,7 @@ def test_a_file_of_the_first_schema_goes_on(path: Path) -> None:
     end_ms = fill(path, 1)
     before = rows(path, "SELECT * FROM account")
     with closing(sqlite3.connect(path)) as db:
-        for table in ("part", "slice_reading", "counter", "xid", "tenure"):
+        for table in ("part", "slice_reading", "counter", "xid", "tenure", "exporter"):
             db.execute(f"DROP TABLE {table}")
         for column in ("inforom", "architecture", "minor", "module", "chassis", "slot", "tray"):
             db.execute(f"ALTER TABLE gpu DROP COLUMN {column}")

@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any, NotRequired, TypedDict
 from urllib.parse import urlencode
 
 from tests.stores.samples import Samples, series_of
@@ -32,6 +33,15 @@ bind-address = "127.0.0.1:0"
 """
 
 
+class Answer(TypedDict):
+    """One series of an answer."""
+
+    name: str
+    tags: NotRequired[dict[str, str]]
+    columns: list[str]
+    values: list[list[Any]]
+
+
 class Influx(Server):
     """InfluxDB 1.x with one database."""
 
@@ -42,10 +52,9 @@ class Influx(Server):
     def samples(self, measurement: str = "/.*/") -> Samples:
         """Give all fields of a measurement, with its name before the field's as the other stores have it."""
         found: Samples = {}
-        for series in self.query(f"SELECT * FROM {measurement} GROUP BY *"):
-            tags = series.get("tags", {})
+        for series in self.query(f"SELECT * FROM {measurement} GROUP BY *"):  # noqa: S608  a test's own words
             for place, field in enumerate(series["columns"][1:], 1):
-                name = series_of({**tags, "__name__": f"{series['name']}_{field}"})
+                name = series_of({**series.get("tags", {}), "__name__": f"{series['name']}_{field}"})
                 points = [(row[0], float(row[place])) for row in series["values"] if row[place] is not None]
                 if points:
                     found[name] = points
@@ -56,12 +65,12 @@ class Influx(Server):
         found = re.findall(r"Listening on HTTP.* addr=[^ ]*:(\d+)", self.log.read_text(errors="replace"))
         return [int(port) for port in found]
 
-    def query(self, text: str) -> list[dict[str, object]]:
+    def query(self, text: str) -> list[Answer]:
         """Ask in InfluxQL; times come in milliseconds."""
         path = "/query?" + urlencode({"db": DATABASE, "epoch": "ms", "q": text})
         result = json.loads(self.ask("POST", path).good())["results"][0]
         assert "error" not in result, result
-        found: list[dict[str, object]] = result.get("series", [])
+        found: list[Answer] = result.get("series", [])
         return found
 
 

@@ -1,0 +1,73 @@
+"""Sends batches by the v2 write API, through influxdb-client.
+
+InfluxDB 2 and 3 speak it, and VictoriaMetrics under /influx.
+"""
+
+from typing import Any
+
+import urllib3
+from influxdb_client.client.influxdb_client import InfluxDBClient
+from influxdb_client.client.write_api import SYNCHRONOUS
+from influxdb_client.domain.write_precision import WritePrecision
+from influxdb_client.rest import ApiException
+
+from exporters.destination import ExporterSettings, secret
+from exporters.http_store import authorization
+from exporters.settle import DELIVERED, Outcome, failed, settled
+
+
+class InfluxStore:
+    """One store; the client is made anew after each failure, since secrets and certificates change."""
+
+    def __init__(self, settings: ExporterSettings) -> None:
+        self._settings = settings
+        self._client: Any = None
+        self._write: Any = None
+
+    def send(self, body: bytes) -> Outcome:
+        """Send a batch of line protocol in milliseconds; whatever goes wrong is an outcome."""
+        settings = self._settings
+        try:
+            self._open()
+            self._write.write(
+                bucket=settings.bucket, org=settings.org, record=body, write_precision=WritePrecision.MS
+            )
+        except ApiException as error:
+            self.close()
+            headers: Any = error.headers or {}
+            return settled(int(error.status or 0), _text(error), headers.get("Retry-After"))
+        except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
+            self.close()
+            return failed(error)
+        return DELIVERED
+
+    def _open(self) -> None:
+        if self._client is not None:
+            return
+        settings = self._settings
+        client: Any = InfluxDBClient(
+            url=settings.url,
+            token=secret(settings.token_file) if settings.token_file else "",
+            org=settings.org,
+            timeout=round(settings.timeout_seconds * 1000),
+            enable_gzip=True,
+            ssl_ca_cert=settings.ca_file or None,
+            cert_file=settings.cert_file or None,
+            cert_key_file=settings.key_file or None,
+            proxy=settings.proxy or None,
+            retries=False,
+        )
+        for name, text in {**settings.headers, **authorization(settings)}.items():
+            client.api_client.set_default_header(name, text)
+        self._client, self._write = client, client.write_api(write_options=SYNCHRONOUS)
+
+    def close(self) -> None:
+        """Let go of connections."""
+        if self._client is not None:
+            self._client.close()
+        self._client = self._write = None
+
+
+def _text(error: ApiException) -> str:
+    body = error.body
+    return body.decode(errors="replace") if isinstance(body, bytes) else str(body or error.reason or "")

@@ -1,0 +1,280 @@
+"""Sends the ticks of the journal to one store, each settled before the cursor moves on.
+
+- Delivered and refused ticks are never sent again; an unreachable store gets them later, with growing pauses.
+- A batch that is refused is sent in halves, so that one bad row takes none of its neighbours along.
+- After an outage the newest ticks go first, then the others, oldest first, in between new ones; where a store
+  wants samples in order, all go oldest first.
+"""
+
+import logging
+import random
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from agent.clock import now_ms
+from agent.errors import JournalError
+from agent.journal_file import connect
+from exporters.cursors import Cursor, Cursors
+from exporters.history import History
+from exporters.past import TickRow
+from exporters.rows import Row
+from exporters.settle import Outcome, Transport, Verdict
+
+BATCH_TICKS = 30
+LIVE_TICKS = 60
+"""With more to catch up, the newest so many go first."""
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
+IDLE_SECONDS = 30.0
+"""How long to wait for a tick before looking by oneself."""
+MOST_HALVINGS = 200
+"""So many questions are put to find the bad rows of one batch; what is left then is refused as a whole."""
+log = logging.getLogger("gputally")
+
+Batch = list[tuple[TickRow, list[Row]]]
+Encode = Callable[[Iterable[Row]], bytes]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shipment:
+    """What a shipper needs to know of its store."""
+
+    name: str
+    encode: Encode
+    transport: Transport
+    most_bytes: int = 4 * 1024 * 1024
+    newest_first: bool = True
+
+
+class Shipper:
+    """One exporter. `step` does what comes next and tells how long to wait; `start` does so on a thread."""
+
+    def __init__(self, shipment: Shipment, journal: Path, labels: Mapping[str, str]) -> None:
+        self._shipment = shipment
+        self._journal = journal
+        self._labels = labels
+        self._cursors = Cursors(journal)
+        self._db: sqlite3.Connection | None = None
+        self._inode = 0
+        self._live: tuple[int, History] | None = None
+        self._back: tuple[int, History] | None = None
+        self._pending: Batch = []
+        self._pending_live = True
+        self._failures = 0
+        self._told = ""
+        self._wake = threading.Condition()
+        self._due = self._closed = False
+        self._thread: threading.Thread | None = None
+        self.name = shipment.name
+
+    def start(self) -> None:
+        """Begin to send, on a thread."""
+        self._thread = threading.Thread(target=self._run, name=f"exporter-{self.name}", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Say that there is a new tick."""
+        with self._wake:
+            self._due = True
+            self._wake.notify()
+
+    def close(self, seconds: float = 5.0) -> None:
+        """Stop sending; what is not settled is sent by the next agent."""
+        with self._wake:
+            self._closed = True
+            self._wake.notify()
+        if self._thread:
+            self._thread.join(seconds)
+
+    def _run(self) -> None:
+        while not self._closed:
+            pause_seconds = self.step()
+            with self._wake:
+                ready = self._closed if self._failures else self._due or self._closed
+                if pause_seconds and not ready:
+                    self._wake.wait_for(
+                        lambda: self._closed or (self._due and not self._failures), pause_seconds
+                    )
+                self._due = False
+        self._forget()
+        self._shipment.transport.close()
+
+    def step(self) -> float:
+        """Send what can be sent in one go; give the seconds until the next."""
+        try:
+            return self._step()
+        except (JournalError, sqlite3.Error) as error:
+            self._forget()
+            return self._again(f"the journal cannot be read: {error}")
+
+    def _step(self) -> float:
+        db = self._open()
+        cursor = self._cursors.load(self.name)
+        oldest, newest = db.execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM tick").fetchone()
+        self._skip_dropped(cursor, oldest, newest)
+        if self._shipment.newest_first and not cursor.ahead_to and newest - cursor.tick_id > LIVE_TICKS:
+            cursor.ahead_from = cursor.ahead_to = newest - LIVE_TICKS
+        if not self._pending:
+            self._pending, self._pending_live = self._next(db, cursor)
+        if not self._pending:
+            return IDLE_SECONDS
+        outcome = self._deliver(self._pending, cursor)
+        if outcome.verdict is Verdict.UNREACHABLE:
+            return self._fail(cursor, outcome)
+        self._settle(cursor, self._pending)
+        self._pending = []
+        return 0.0
+
+    def _next(self, db: sqlite3.Connection, cursor: Cursor) -> tuple[Batch, bool]:
+        """Read the next batch: what is new, else what is still behind."""
+        if self._live is None or self._live[0] != cursor.reached:
+            self._live = cursor.reached, History(db, cursor.reached, self._labels)
+        batch = self._live[1].ticks(BATCH_TICKS)
+        if batch:
+            self._live = batch[-1][0].id, self._live[1]
+            return batch, True
+        if not cursor.ahead_to:
+            return [], True
+        if self._back is None or self._back[0] != cursor.tick_id:
+            self._back = cursor.tick_id, History(db, cursor.tick_id, self._labels)
+        batch = self._back[1].ticks(BATCH_TICKS, until=cursor.ahead_from)
+        if batch:
+            self._back = batch[-1][0].id, self._back[1]
+            return batch, False
+        self._close_gap(cursor)
+        return [], True
+
+    def _close_gap(self, cursor: Cursor) -> None:
+        cursor.tick_id, cursor.ahead_from, cursor.ahead_to = cursor.ahead_to, 0, 0
+        self._back = None
+        self._cursors.save(cursor)
+
+    def _settle(self, cursor: Cursor, batch: Batch) -> None:
+        """Move the cursor beyond a batch."""
+        last = batch[-1][0].id
+        if not self._pending_live:
+            cursor.tick_id = last
+        elif cursor.ahead_to:
+            cursor.ahead_to = last
+        else:
+            cursor.tick_id = last
+        if cursor.ahead_to and cursor.tick_id >= cursor.ahead_from:
+            cursor.tick_id, cursor.ahead_from, cursor.ahead_to = cursor.ahead_to, 0, 0
+        cursor.success_ms, cursor.failure = now_ms(), ""
+        self._cursors.save(cursor)
+        if self._told:
+            log.warning("exporter %s: the store takes data again", self.name)
+        self._failures, self._told = 0, ""
+
+    def _deliver(self, batch: Batch, cursor: Cursor) -> Outcome:
+        """Send a batch, in parts where it is too large or refused; give the worst that came of it."""
+        before = cursor.refused_rows
+        outcome = self._send(batch, cursor, [MOST_HALVINGS])
+        if outcome.verdict is Verdict.UNREACHABLE:
+            cursor.refused_rows = before  # they will be refused once more
+        else:
+            cursor.delivered_ticks += len(batch)
+        return outcome
+
+    def _send(self, batch: Batch, cursor: Cursor, left: list[int]) -> Outcome:
+        rows = [row for _, several in batch for row in several]
+        body = self._shipment.encode(rows)
+        if len(body) > self._shipment.most_bytes and len(rows) > 1:
+            return self._send_halves(batch, cursor, left)
+        outcome = self._shipment.transport.send(body)
+        if outcome.verdict is not Verdict.REFUSED:
+            return outcome
+        left[0] -= 1
+        if len(rows) <= 1 or left[0] <= 0 or (outcome.of_time and len(batch) <= 1):
+            self._refuse(cursor, rows, outcome)
+            return outcome
+        return self._send_halves(batch, cursor, left)
+
+    def _send_halves(self, batch: Batch, cursor: Cursor, left: list[int]) -> Outcome:
+        worst = Outcome(Verdict.DELIVERED)
+        for half in _halves(batch):
+            outcome = self._send(half, cursor, left)
+            if outcome.verdict is Verdict.UNREACHABLE:
+                return outcome
+            if outcome.verdict is Verdict.REFUSED:
+                worst = outcome
+        return worst
+
+    def _refuse(self, cursor: Cursor, rows: Sequence[Row], outcome: Outcome) -> None:
+        """Count rows that will never be taken; the first of a kind is told."""
+        cursor.refused_rows += len(rows)
+        if outcome.reason != cursor.refusal:
+            cursor.refusal = outcome.reason
+            sample = rows[0]
+            log.warning(
+                "exporter %s: the store refuses %d rows for good, such as %s of %d: %s",
+                self.name,
+                len(rows),
+                dict(sample.labels),
+                sample.at_ms,
+                outcome.reason,
+            )
+
+    def _fail(self, cursor: Cursor, outcome: Outcome) -> float:
+        cursor.failure_ms, cursor.failure = now_ms(), outcome.reason
+        self._cursors.save(cursor)
+        return self._again(outcome.reason, outcome.retry_seconds)
+
+    def _again(self, reason: str, asked_seconds: float = 0.0) -> float:
+        """Give the pause before the next try: doubled each time, with chance in it, or what was asked for."""
+        if not self._told:
+            log.warning("exporter %s: %s (kept, and sent later)", self.name, reason)
+        self._told = reason
+        self._failures += 1
+        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 10))
+        return max(asked_seconds, random.uniform(longest / 2, longest))  # noqa: S311  chance, not a secret
+
+    def _skip_dropped(self, cursor: Cursor, oldest: int, newest: int) -> None:
+        """Pass over ticks that the journal's bounds have dropped, and count them."""
+        if cursor.tick_id > newest:  # another journal: its numbers begin anew
+            cursor.tick_id = cursor.ahead_from = cursor.ahead_to = 0
+        gone = oldest - 1 - cursor.tick_id
+        if oldest and gone > 0:
+            if cursor.tick_id or cursor.delivered_ticks:
+                cursor.dropped_ticks += gone
+                log.warning(
+                    "exporter %s: the journal dropped %d ticks before they were sent", self.name, gone
+                )
+            cursor.tick_id = oldest - 1
+            if cursor.ahead_to and cursor.tick_id >= cursor.ahead_from:
+                cursor.tick_id, cursor.ahead_from, cursor.ahead_to = (
+                    max(cursor.ahead_to, cursor.tick_id),
+                    0,
+                    0,
+                )
+            self._cursors.save(cursor)
+
+    def _open(self) -> sqlite3.Connection:
+        """Open the journal, anew when another file lies in its place. Raises JournalError."""
+        inode = 0
+        with suppress(OSError):
+            inode = self._journal.stat().st_ino
+        if self._db is not None and inode != self._inode:
+            self._forget()
+        if self._db is None:
+            self._db, self._inode = connect(self._journal), inode
+        return self._db
+
+    def _forget(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._db = self._live = self._back = None
+        self._pending = []
+
+
+def _halves(batch: Batch) -> tuple[Batch, Batch]:
+    """Cut a batch in two: between ticks, or between the rows of one."""
+    if len(batch) > 1:
+        middle = len(batch) // 2
+        return batch[:middle], batch[middle:]
+    ((tick, rows),) = batch
+    middle = len(rows) // 2
+    return [(tick, rows[:middle])], [(tick, rows[middle:])]
