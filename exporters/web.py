@@ -3,9 +3,11 @@
 It answers from memory only. With a web-config file it speaks TLS and asks for passwords, for every page.
 """
 
+import gzip
 import json
 import socket
 import ssl
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
@@ -21,6 +23,8 @@ from exporters.web_request import Answer, BadRequest, Request, encode, read
 from exporters.web_server import Client, Server
 
 LARGEST_PORT = 65_535
+_WORTH_SQUEEZING = 2_000
+_FAST = 2
 _CHALLENGE = (("WWW-Authenticate", 'Basic realm="gputally"'),)
 _UNKNOWN = Answer(HTTPStatus.UNAUTHORIZED, b"who are you? use basic authentication\n", headers=_CHALLENGE)
 _WAIT = Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many passwords\n", headers=(("Retry-After", "5"),))
@@ -54,6 +58,7 @@ class Web:
         """Read the web-config file and bind the port. Raises SettingsError when either cannot be had."""
         self._file = WebConfigFile(settings.config_file) if settings.config_file else None
         self._plain = WebConfig()
+        self._squeezer = _Squeezer()
         self._name = f"gputally/{version}"
         self._routes = _routes(pages, version, settings.dcgm_names)
         listening = _bind(settings)
@@ -96,7 +101,39 @@ class Web:
             if verdict is not Verdict.WELCOME:
                 return _WAIT if verdict is Verdict.BUSY else _UNKNOWN
         route = self._routes.get(request.path)
-        return route(request.headers.get("accept", "")) if route else _NO_PAGE
+        if route is None:
+            return _NO_PAGE
+        answer = route(request.headers.get("accept", ""))
+        if len(answer.body) < _WORTH_SQUEEZING or not _takes_gzip(request.headers.get("accept-encoding", "")):
+            return answer
+        body = self._squeezer.squeezed(request.path, answer)
+        return answer._replace(body=body, headers=(("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")))
+
+
+class _Squeezer:
+    """Compresses each page once for as long as it stays the same."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+
+    def squeezed(self, path: str, answer: Answer) -> bytes:
+        """Give a page's body compressed; pages are few, as are their formats."""
+        key = path, answer.kind
+        with self._lock:
+            body, small = self._pages.get(key, (b"", b""))
+            if body is not answer.body:
+                small = gzip.compress(answer.body, _FAST, mtime=0)
+                self._pages[key] = answer.body, small
+            return small
+
+
+def _takes_gzip(accepted: str) -> bool:
+    for part in accepted.lower().split(","):
+        coding, _, weight = part.replace(" ", "").partition(";")
+        if coding in {"gzip", "*"}:
+            return weight.rstrip("0.") != "q="
+    return False
 
 
 def _bind(settings: WebSettings) -> socket.socket:

@@ -1,10 +1,11 @@
 """Connections of the web server: who waits, who is served, and who has had all the time that he gets.
 
 One thread accepts and keeps time. A connection that has said nothing costs no thread; when it speaks, one
-of a few workers serves it, TLS and all. Whoever is not done after CLIENT_SECONDS is cut off, whatever he does.
+of a few workers serves it, TLS and all. Whoever is not done after CLIENT_SECONDS is cut off in any case.
 """
 
 import contextlib
+import errno
 import selectors
 import socket
 import threading
@@ -20,6 +21,8 @@ CLIENT_SECONDS = 10.0
 LINGER_SECONDS = 1.0
 MOST_IGNORED_BYTES = 1 << 20
 _BACKLOG = 128
+_SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+_PAUSE_SECONDS = 0.1
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 )
@@ -68,7 +71,7 @@ class Server:
         self._waker.setblocking(False)
         self._pool = ThreadPoolExecutor(THREADS, "web")
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
-        self._stopping = False
+        self._stopping = threading.Event()
 
     def start(self) -> None:
         """Begin to accept."""
@@ -78,7 +81,7 @@ class Server:
 
     def stop(self) -> None:
         """Cut everybody off and free the port."""
-        self._stopping = True
+        self._stopping.set()
         if self._thread.is_alive():
             self._nudge()
             self._thread.join()
@@ -99,7 +102,7 @@ class Server:
         with selectors.DefaultSelector() as selector:
             selector.register(self._listening, selectors.EVENT_READ)
             selector.register(self._wake, selectors.EVENT_READ)
-            while not self._stopping:
+            while not self._stopping.is_set():
                 for key, _ in selector.select(self._seconds_left()):
                     if key.data is not None:
                         self._hand_over(selector, key.data)
@@ -113,7 +116,9 @@ class Server:
     def _accept(self, selector: selectors.BaseSelector) -> None:
         try:
             connection, _ = self._listening.accept()
-        except OSError:  # gone again, or no descriptors are left
+        except OSError as error:  # gone again, or no descriptors are left
+            if error.errno in _SCARCE and not self._make_room(selector):
+                self._stopping.wait(_PAUSE_SECONDS)
             return
         if len(self._clients) >= MOST_CLIENTS and not self._make_room(selector):
             connection.setblocking(False)

@@ -23,3 +23,19 @@ def expected(rows: Iterable[Row]) -> Samples:
             series = series_of({**dict(row.labels), "__name__": f"{row.measurement}_{name}"})
             found.setdefault(series, {})[row.at_ms] = value
     return {series: sorted(points.items()) for series, points in found.items()}
+
+
+def differences(got: Samples, want: Samples, tolerance: float) -> list[str]:
+    """Tell how two differ; values may by so much of the largest of their series, times may not."""
+    found = [
+        f"{dict(series)} is only {'stored' if series in got else 'sent'}" for series in got.keys() ^ want
+    ]
+    for series in got.keys() & want.keys():
+        most = tolerance * max(abs(value) for _, value in want[series])
+        if [at_ms for at_ms, _ in got[series]] != [at_ms for at_ms, _ in want[series]]:
+            found.append(f"{dict(series)}: {len(got[series])} times stored, {len(want[series])} sent")
+            continue
+        for (at_ms, stored), (_, sent) in zip(got[series], want[series], strict=True):
+            if abs(stored - sent) > most:
+                found.append(f"{dict(series)} at {at_ms}: {stored!r} stored, {sent!r} sent")
+    return found

@@ -9,6 +9,9 @@ from tests.stores.samples import Samples, series_of
 from tests.stores.server import Reply, Server, folder_of, program
 
 LINES, REMOTE = "/write?precision=ms", "/api/v1/write"
+TOLERANCE = 1e-12
+"""It keeps decimals, of numbers with more digits than 15 only the first 12: so far off may a value be,
+measured by the largest of its series. Whole numbers and few decimals are exact."""
 
 
 class Victoria(Server):
@@ -33,8 +36,8 @@ class Victoria(Server):
             found.setdefault(series_of(told["metric"]), []).extend(points)
         return {series: sorted(points) for series, points in found.items()}
 
-    def refused_lines(self) -> int:
-        """Tell how many lines or bodies it could not read."""
+    def refused(self) -> int:
+        """Tell how many lines, bodies and labels it could not take: it answers 204 all the same."""
         page = self.ask("GET", "/metrics").good().decode()
         names = ("vm_rows_invalid_total", "vm_http_request_errors_total", "vm_too_long_label_values_total")
         return sum(int(line.split()[-1]) for line in page.splitlines() if line.startswith(names))
