@@ -20,7 +20,7 @@ from agent.quantities import QUANTITIES
 
 MIB = 1024.0 * 1024.0
 LONGEST_CELL = 10_000
-MOST_WATTS, MOST = 1e6, 1e15
+MOST_WATTS, MOST, MOST_COUNTED = 1e6, 1e15, 2.0**62
 _LATEST_S = 4_102_444_800  # 2100-01-01
 _ABSENT = re.compile(
     r"\[?\s*(n/?a|not supported|unknown error|not active|requested functionality.*)?\s*\]?", re.IGNORECASE
@@ -219,7 +219,8 @@ def _value(name: str, cell: str, factor: float, *, units: bool) -> float | None:
         value = float(number[1]) * factor
     if not math.isfinite(value) or (value < 0 and not name.endswith("_celsius")):
         raise ValueError(f"{name} is {cell[:40]!r}")
-    if value > (MOST_WATTS if name.endswith("_watts") else MOST):
+    most = MOST_WATTS if name.endswith("_watts") else MOST_COUNTED if name.endswith("_total") else MOST
+    if value > most:
         raise ValueError(f"{name} is {cell[:40]!r}, more than any device has")
     if name.endswith("_ratio") and value > 1:
         raise ValueError(f"{name} is {cell[:40]!r}, and a ratio is at most 1")

@@ -38,6 +38,18 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How far an exporter is: ticks that wait, what became of the others, and what is wrong, if anything."""
+
+    name: str
+    waiting_ticks: int = 0
+    delivered_ticks: int = 0
+    refused_rows: int = 0
+    dropped_ticks: int = 0
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class View:
     """The latest interval of a node, with all that its page needs."""
 
@@ -51,6 +63,7 @@ class View:
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     xids: Mapping[tuple[str, int], XidCount] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    exporters: Sequence[Standing] = ()
     health: Health
 
 

@@ -107,6 +107,17 @@ _OURS = {
         "counter", "Holders left out of a page because there were too many"
     ),
     "gputally_owners_folded": Family("gauge", "Owners counted as one because there were too many"),
+    "gputally_exporter_up": Family("gauge", "Whether a store takes what is sent to it", ("exporter",)),
+    "gputally_exporter_waiting_ticks": Family("gauge", "Ticks that a store has not got yet", ("exporter",)),
+    "gputally_exporter_delivered_ticks_total": Family(
+        "counter", "Ticks that a store took, over all restarts", ("exporter",)
+    ),
+    "gputally_exporter_refused_rows_total": Family(
+        "counter", "Rows that a store refused for good, over all restarts", ("exporter",)
+    ),
+    "gputally_exporter_dropped_ticks_total": Family(
+        "counter", "Ticks that the journal's bounds dropped before a store got them", ("exporter",)
+    ),
     "gputally_refused_values_total": Family(
         "counter", "Values that could not be had", ("quantity", "reason")
     ),

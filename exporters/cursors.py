@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from agent.journal_file import connect, translated
+from agent.view import Standing
 
 
 @dataclass(slots=True)
@@ -32,6 +33,18 @@ class Cursor:
     def reached(self) -> int:
         """The newest tick that was settled."""
         return self.ahead_to or self.tick_id
+
+    def standing(self, newest: int) -> Standing:
+        """Tell how far it is, when the newest tick has this number."""
+        behind = self.ahead_from - self.tick_id if self.ahead_to else 0
+        return Standing(
+            name=self.name,
+            waiting_ticks=max(0, newest - self.reached) + behind,
+            delivered_ticks=self.delivered_ticks,
+            refused_rows=self.refused_rows,
+            dropped_ticks=self.dropped_ticks,
+            failure=self.failure,
+        )
 
 
 _COLUMNS = tuple(field.name for field in fields(Cursor))

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from agent.view import Standing
 from exporters.destination import ExporterSettings
 from exporters.settle import Transport
 from exporters.shipper import Encode, Shipment, Shipper
@@ -54,6 +55,10 @@ class Fleet:
         """Say that there is a new tick."""
         for one in self._shippers:
             one.wake()
+
+    def standings(self) -> list[Standing]:
+        """Tell how far each is."""
+        return [one.standing for one in self._shippers]
 
     def close(self) -> None:
         """Stop sending."""

@@ -158,6 +158,12 @@ def _health(view: View) -> Iterator[_Sample]:
         yield f"gputally_{name}", (), value
     for world, trouble in health.worlds.items():
         yield "gputally_holders_up", (world,), int(not trouble)
+    for one in view.exporters:
+        yield "gputally_exporter_up", (one.name,), int(not one.failure)
+        yield "gputally_exporter_waiting_ticks", (one.name,), one.waiting_ticks
+        yield "gputally_exporter_delivered_ticks_total", (one.name,), one.delivered_ticks
+        yield "gputally_exporter_refused_rows_total", (one.name,), one.refused_rows
+        yield "gputally_exporter_dropped_ticks_total", (one.name,), one.dropped_ticks
     for (quantity, reason), times in health.refused.items():
         yield "gputally_refused_values_total", (quantity, reason), times
 

@@ -12,12 +12,13 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.clock import now_ms
 from agent.errors import JournalError
 from agent.journal_file import connect
+from agent.view import Standing
 from exporters.cursors import Cursor, Cursors
 from exporters.history import History
 from exporters.past import TickRow
@@ -69,6 +70,7 @@ class Shipper:
         self._due = self._closed = False
         self._thread: threading.Thread | None = None
         self.name = shipment.name
+        self.standing = Standing(name=shipment.name)
 
     def start(self) -> None:
         """Begin to send, on a thread."""
@@ -115,6 +117,7 @@ class Shipper:
         cursor = self._cursors.load(self.name)
         oldest, newest = db.execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM tick").fetchone()
         self._skip_dropped(cursor, oldest, newest)
+        self.standing = cursor.standing(newest)
         if self._shipment.newest_first and not cursor.ahead_to and newest - cursor.tick_id > LIVE_TICKS:
             cursor.ahead_from = cursor.ahead_to = newest - LIVE_TICKS
         if not self._pending:
@@ -165,6 +168,7 @@ class Shipper:
             cursor.tick_id, cursor.ahead_from, cursor.ahead_to = cursor.ahead_to, 0, 0
         cursor.success_ms, cursor.failure = now_ms(), ""
         self._cursors.save(cursor)
+        self.standing = replace(cursor.standing(last), waiting_ticks=self.standing.waiting_ticks - len(batch))
         if self._told:
             log.warning("exporter %s: the store takes data again", self.name)
         self._failures, self._told = 0, ""
@@ -221,6 +225,7 @@ class Shipper:
     def _fail(self, cursor: Cursor, outcome: Outcome) -> float:
         cursor.failure_ms, cursor.failure = now_ms(), outcome.reason
         self._cursors.save(cursor)
+        self.standing = replace(self.standing, failure=outcome.reason)
         return self._again(outcome.reason, outcome.retry_seconds)
 
     def _again(self, reason: str, asked_seconds: float = 0.0) -> float:

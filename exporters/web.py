@@ -17,21 +17,23 @@ from agent.errors import SettingsError
 from agent.view import View
 from exporters.dcgm import NAMINGS
 from exporters.homepage import homepage
-from exporters.page import Pages
+from exporters.page import OPENMETRICS, Pages
 from exporters.web_auth import Verdict
 from exporters.web_config import WebConfig, WebConfigFile
 from exporters.web_request import Answer, BadRequest, Request, encode, read
 from exporters.web_server import Client, Server
 
+_Route = Callable[[Mapping[str, str]], Answer]
 LARGEST_PORT = 65_535
 SWITCH_SECONDS = 0.0005
 """How long the interpreter lets a tick or a page in the making delay each step of a scrape."""
 
-_WORTH_SQUEEZING = 2_000
 _FAST = 2
 _CHALLENGE = (("WWW-Authenticate", 'Basic realm="gputally"'),)
 _UNKNOWN = Answer(HTTPStatus.UNAUTHORIZED, b"who are you? use basic authentication\n", headers=_CHALLENGE)
 _WAIT = Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many passwords\n", headers=(("Retry-After", "5"),))
+_VARY = (("Vary", "Accept, Accept-Encoding"),)
+_SMALL = (*_VARY, ("Content-Encoding", "gzip"))
 _NO_PAGE = Answer(HTTPStatus.NOT_FOUND, b"no such page: try / or /metrics\n")
 
 
@@ -62,7 +64,6 @@ class Web:
         """Read the web-config file and bind the port. Raises SettingsError when either cannot be had."""
         self._file = WebConfigFile(settings.config_file) if settings.config_file else None
         self._plain = WebConfig()
-        self._squeezer = _Squeezer()
         self._name = f"gputally/{version}"
         self._routes = _routes(pages, version, settings.dcgm_names)
         listening = _bind(settings)
@@ -108,33 +109,40 @@ class Web:
         route = self._routes.get(request.path)
         if route is None:
             return _NO_PAGE
-        answer = route(request.headers.get("accept", ""))
-        if len(answer.body) < _WORTH_SQUEEZING or not _takes_gzip(request.headers.get("accept-encoding", "")):
-            return answer
-        body = self._squeezer.squeezed(request.path, answer)
-        return answer._replace(body=body, headers=(("Content-Encoding", "gzip"), ("Vary", "Accept-Encoding")))
+        return route(request.headers)
 
 
-class _Squeezer:
-    """Compresses each page once for as long as it stays the same."""
+class _Shelf:
+    """Keeps a page as it was last made, plain and compressed. Whoever comes while it is made anew gets that.
 
-    def __init__(self) -> None:
+    Making the page of 8 GPUs takes tens of milliseconds, and everybody else would wait for it.
+    """
+
+    def __init__(self, make: Callable[[], tuple[bytes, str]]) -> None:
+        self._make = make
         self._lock = threading.Lock()
-        self._pages: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+        self._kept: tuple[Answer, Answer] | None = None
 
-    def squeezed(self, path: str, answer: Answer) -> bytes:
-        """Give a page's body compressed; pages are few, as are their formats."""
-        key = path, answer.kind
-        with self._lock:
-            body, small = self._pages.get(key, (b"", b""))
-            if body is not answer.body:
-                small = gzip.compress(answer.body, _FAST, mtime=0)
-                self._pages[key] = answer.body, small
-            return small
+    def take(self, *, compressed: bool) -> Answer:
+        """Give the page."""
+        kept = self._kept
+        if self._lock.acquire(blocking=kept is None):
+            try:
+                kept = self._kept = self._made(self._kept)
+            finally:
+                self._lock.release()
+        return kept[compressed]
+
+    def _made(self, kept: tuple[Answer, Answer] | None) -> tuple[Answer, Answer]:
+        body, kind = self._make()
+        if kept is not None and kept[0].body is body:
+            return kept
+        small = gzip.compress(body, _FAST, mtime=0)
+        return Answer(HTTPStatus.OK, body, kind, _VARY), Answer(HTTPStatus.OK, small, kind, _SMALL)
 
 
-def _takes_gzip(accepted: str) -> bool:
-    for part in accepted.lower().split(","):
+def _takes_gzip(headers: Mapping[str, str]) -> bool:
+    for part in headers.get("accept-encoding", "").lower().split(","):
         coding, _, weight = part.replace(" ", "").partition(";")
         if coding in {"gzip", "*"}:
             return weight.rstrip("0.") != "q="
@@ -173,11 +181,18 @@ def _sans(secure: ssl.SSLSocket) -> frozenset[str]:
     return frozenset(str(entry[1]) for entry in told.get("subjectAltName", ()))
 
 
-def _routes(pages: Pages, version: str, naming: str) -> Mapping[str, Callable[[str], Answer]]:
+def _routes(pages: Pages, version: str, naming: str) -> Mapping[str, _Route]:
+    opened, plain = _Shelf(lambda: pages.metrics(OPENMETRICS)), _Shelf(lambda: pages.metrics(""))
+    dcgm = _Shelf(lambda: pages.dcgm(naming))
+
+    def metrics(headers: Mapping[str, str]) -> Answer:
+        wants = OPENMETRICS.partition(";")[0] in headers.get("accept", "").lower()
+        return (opened if wants else plain).take(compressed=_takes_gzip(headers))
+
     return {
         "/": lambda _: Answer(HTTPStatus.OK, homepage(pages.fresh(), version), "text/html; charset=utf-8"),
-        "/metrics": lambda accept: Answer(HTTPStatus.OK, *pages.metrics(accept)),
-        "/metrics/dcgm": lambda _: Answer(HTTPStatus.OK, *pages.dcgm(naming)),
+        "/metrics": metrics,
+        "/metrics/dcgm": lambda headers: dcgm.take(compressed=_takes_gzip(headers)),
         "/-/healthy": lambda _: Answer(HTTPStatus.OK, b"gputally runs\n"),
         "/-/ready": lambda _: _ready(pages),
         "/api/v1/status": lambda _: Answer(HTTPStatus.OK, _status(pages.fresh()), "application/json"),

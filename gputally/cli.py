@@ -20,6 +20,8 @@ COMMANDS = {
     "status": "what every GPU does now, and who holds it",
     "holders": "who holds GPUs now, and how much of it without activity",
     "job": "what one job, pod or other holder had of this node",
+    "exporters": "how far each store is behind, and what became of what was sent",
+    "export": "write history out of a journal: line protocol, OpenMetrics, CSV",
     "findings": "what is wrong now, and what to do",
     "xid": "what the errors mean that the driver reports, and what to do",
     "doctor": "what can be read on this node, what cannot, and why",

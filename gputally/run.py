@@ -207,7 +207,7 @@ class Live:
         """Show each interval on the pages, and tell exporters that there is one."""
 
         def publish(view: View) -> None:
-            pages.publish(view)
+            pages.publish(replace(view, exporters=self._fleet.standings()))
             self._fleet.wake()
 
         return publish

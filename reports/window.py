@@ -188,8 +188,8 @@ def _last(text: str, span: Span, timezone: str) -> Window:
 
 def _between(asked: Asked, span: Span, where: tzinfo) -> Window:
     return Window(
-        from_ms=_moment(asked.since, where) if asked.since else span.first_ms,
-        to_ms=_moment(asked.until, where) if asked.until else span.last_ms,
+        from_ms=moment_of(asked.since, where) if asked.since else span.first_ms,
+        to_ms=moment_of(asked.until, where) if asked.until else span.last_ms,
         timezone=asked.timezone,
     )
 
@@ -206,7 +206,8 @@ def _usual(timezone: str, where: tzinfo, span: Span, now_ms: int) -> Window:
     return _everything(span, timezone)
 
 
-def _moment(text: str, where: tzinfo) -> int:
+def moment_of(text: str, where: tzinfo) -> int:
+    """Read a date or an RFC 3339 time; without an offset it is of that zone. Raises ReportError."""
     try:
         if _DATE.fullmatch(text):
             return _first_ms(date.fromisoformat(text), where)

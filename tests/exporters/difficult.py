@@ -39,6 +39,13 @@ DIFFICULT = (
     "é" * 5_000,
 )
 
+WIDE = {
+    "\\": "\N{FULLWIDTH REVERSE SOLIDUS}",
+    '"': "\N{FULLWIDTH QUOTATION MARK}",
+    "#": "\N{FULLWIDTH NUMBER SIGN}",
+}
+PICTURES = "␀␁␂␃␄␅␆␇␈␉␊␋␌␍␎␏␐␑␒␓␔␕␖␗␘␙␚␛␜␝␞␟"
+
 texts = st.text(
     st.one_of(st.sampled_from('\\,= \n\r\t"#\0a0_'), st.characters(), st.characters(categories=["Cs"])),
     min_size=1,
@@ -61,11 +68,9 @@ def alike(text: str, besides: str = "") -> str:
         if one == "\x7f":
             carried += "␡"
         elif one < " ":
-            carried += "␀␁␂␃␄␅␆␇␈␉␊␋␌␍␎␏␐␑␒␓␔␕␖␗␘␙␚␛␜␝␞␟"[ord(one)]
-        elif one == "\\" and following in ("", "\\", ",", "=", " "):
-            carried += "＼"
-        elif one in besides:
-            carried += {'"': "＂", "#": "＃"}[one]
+            carried += PICTURES[ord(one)]
+        elif (one == "\\" and following in ("", "\\", ",", "=", " ")) or one in besides:
+            carried += WIDE[one]
         else:
             carried += one
     return carried

@@ -19,7 +19,7 @@ from agent.tick import (
     reading_of,
     slice_of,
 )
-from agent.view import Health, View
+from agent.view import Health, Standing, View
 from agent.xids import XidCount
 
 NODE = "hall2-n017"
@@ -175,6 +175,10 @@ def view() -> View:
         parts={FULL.uuid: PARTS_OF_FULL},
         xids=XIDS,
         findings=(FINDING,),
+        exporters=(
+            Standing(name="fleet", waiting_ticks=2, delivered_ticks=8640, refused_rows=1, dropped_ticks=3),
+            Standing(name="mimir", waiting_ticks=360, failure="HTTP 503"),
+        ),
         health=Health(
             ticks=1141,
             blind_ticks=2,

@@ -28,9 +28,7 @@ class Victoria(Server):
     def samples(self, match: str = '{__name__!=""}') -> Samples:
         """Give everything that a selector matches, as it is stored."""
         self.ask("GET", "/internal/force_flush").good()
-        path = "/api/v1/export?" + urlencode(
-            {"match[]": match, "reduce_mem_usage": "1", "start": "0", "end": "4000000000"}
-        )
+        path = "/api/v1/export?" + urlencode({"match[]": match, "start": "0", "end": "4000000000"})
         found: Samples = {}
         for line in self.ask("GET", path).good().splitlines():
             told = json.loads(line)
