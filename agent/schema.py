@@ -247,6 +247,7 @@ CREATE INDEX tenure_by_name ON tenure (name)
 """
 
 _FOURTH = """
+ALTER TABLE posting ADD COLUMN slice TEXT NOT NULL DEFAULT '';
 -- how far each exporter is, and what became of what it sent
 CREATE TABLE exporter (
     name TEXT PRIMARY KEY,

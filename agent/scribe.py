@@ -30,7 +30,7 @@ _FINDING = """INSERT INTO finding (node_id, gpu_id, rule, severity, opened_ms, s
     VALUES (?, ?, ?, ?, ?, ?, ?)"""
 _CLOSE = """UPDATE finding SET closed_ms = ?
     WHERE node_id = ? AND gpu_id IS ? AND rule = ? AND closed_ms IS NULL"""
-_POSTING = "INSERT INTO posting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_POSTING = "INSERT INTO posting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _HOUR = """INSERT INTO account_hour VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET elapsed_ms = elapsed_ms + excluded.elapsed_ms,
     busy_us = busy_us + excluded.busy_us, busy_seen_ms = busy_seen_ms + excluded.busy_seen_ms,
@@ -149,7 +149,7 @@ class Scribe:
             owner_id = self._numbers.owner(entry.holder.owner) if entry.holder else 0
             state = entry.state.value
             amounts = entry[5:10]
-            rows.append((tick_id, gpu_id, state, holder_id, entry.start_ms, *amounts))
+            rows.append((tick_id, gpu_id, state, holder_id, entry.start_ms, *amounts, entry.slice))
             key = (entry.start_ms // HOUR_MS * HOUR_MS, gpu_id, node_id, state, owner_id)
             total = hours.get(key)
             if total is None:

@@ -16,7 +16,7 @@ from agent.restore import HOLDER as COLUMNS
 from agent.tick import Condition, State
 from exporters import past
 from exporters.catalogue import HOLDER, IDENTITY
-from exporters.past import PostingRow, ReadRow, Seat, SliceRow, TickRow
+from exporters.past import FindingRow, PostingRow, ReadRow, Seat, SliceRow, TickRow, XidSum
 from exporters.rows import GPU, OWN, Row
 
 SLOW_MS = 120_000
@@ -59,6 +59,8 @@ class History:
         self._seats: Mapping[int, Sequence[Seat]] = {}
         self._parts: dict[int, dict[tuple[str, str], tuple[Labels, float]]] = {}
         self._parts_ms = -1
+        self._findings: Sequence[FindingRow] = ()
+        self._xids: Sequence[XidSum] = ()
         self._told: dict[tuple[int, object], object] = {}
 
     def ticks(self, most: int, until: int = NEWEST) -> list[tuple[TickRow, list[Row]]]:
@@ -70,6 +72,8 @@ class History:
         self._seats = past.seats(self._db)
         readings, slices = past.readings(self._db, span), past.slices(self._db, span)
         postings = past.postings(self._db, span)
+        self._findings = past.findings(self._db, ticks[0].start_ms, ticks[-1].end_ms)
+        self._xids = past.xids(self._db)
         return [
             (tick, list(self._rows(tick, readings[tick.id], slices[tick.id], postings[tick.id])))
             for tick in ticks
@@ -119,6 +123,7 @@ class History:
             if gpu_id in labels and (self._is_new(gpu_id, "held", (state, holders)) or slow):
                 yield from _of_holders(labels[gpu_id], state, holders, at_ms)
         yield from self._accounts(tick, labels, postings, slow=slow)
+        yield from self._errors(labels, at_ms, slow=slow)
         if slow:
             yield from self._of_parts(labels, at_ms)
         own = (
@@ -143,6 +148,20 @@ class History:
             value = values[at]
             if value is not None and (self._is_new(reading.gpu_id, at, value) or slow):
                 yield Row(GPU, (*labels, *more), ((family, value),), at_ms)
+
+    def _errors(self, labels: Mapping[int, Labels], at_ms: int, *, slow: bool) -> Iterator[Row]:
+        """Give the findings that were open, and XIDs as far as their counts are known."""
+        for one in self._findings:
+            if one.gpu_id in labels and one.opened_ms <= at_ms < one.closed_ms:
+                which = (("rule", one.rule), ("severity", one.severity))
+                if self._is_new(one.gpu_id, which, one.opened_ms) or slow:
+                    yield Row(GPU, (*labels[one.gpu_id], *which), (("finding", 1.0),), at_ms)
+        for xid in self._xids:
+            if xid.gpu_id in labels and xid.last_ms <= at_ms:
+                counted = (float(xid.times), xid.last_ms / 1000)
+                if self._is_new(xid.gpu_id, ("xid", xid.number), counted) or slow:
+                    figures = zip(("xid_errors_total", "xid_last_timestamp_seconds"), counted, strict=True)
+                    yield Row(GPU, (*labels[xid.gpu_id], ("xid", str(xid.number))), tuple(figures), at_ms)
 
     def _accounts(
         self, tick: TickRow, labels: Mapping[int, Labels], postings: Iterable[PostingRow], *, slow: bool
@@ -230,6 +249,8 @@ def _held(postings: Iterable[PostingRow]) -> dict[int, tuple[State, tuple[Labels
         if one.holder:
             holder = one.holder
             who = tuple([(label, holder[at]) for at, label in _WHO if holder[at]])
+            if one.slice:
+                who = (*who, ("slice", one.slice))
             holders = tuple(dict.fromkeys((*holders, who)))
         found[one.gpu_id] = min(state, State(one.state), key=_STATES.index), holders
     return found

@@ -28,7 +28,7 @@ _SLICES = f"""
     SELECT tick_id, gpu_id, uuid, profile, weight_ratio, {", ".join(SLICE_QUANTITIES)} FROM slice_reading
     WHERE tick_id > ? AND tick_id <= ?"""
 _POSTINGS = f"""
-    SELECT tick_id, gpu_id, state, start_ms, elapsed_ms, energy_mj, busy_us,
+    SELECT tick_id, gpu_id, state, start_ms, elapsed_ms, energy_mj, busy_us, slice,
         {", ".join(f"holder.{name}" for name in HOLDER)}
     FROM posting LEFT JOIN holder ON holder.id = holder_id WHERE tick_id > ? AND tick_id <= ?"""
 _ACCOUNTS = """
@@ -37,6 +37,12 @@ _ACCOUNTS = """
 _SINCE = """
     SELECT gpu_id, node_id, state, holder_id, sum(elapsed_ms), sum(energy_mj), sum(busy_us)
     FROM posting JOIN tick ON tick.id = tick_id WHERE tick_id > ? GROUP BY 1, 2, 3, 4"""
+_FINDINGS = f"""
+    SELECT gpu_id, rule, severity, opened_ms, coalesce(closed_ms, {FOREVER_MS}) FROM finding
+    WHERE gpu_id IS NOT NULL AND opened_ms <= ? AND coalesce(closed_ms, {FOREVER_MS}) > ?"""
+_XIDS = """
+    SELECT gpu.id, number, sum(count), max(last_ms) FROM xid JOIN gpu ON gpu.uuid = xid.uuid
+    GROUP BY 1, 2"""
 _PARTS = """
     SELECT gpu_id, quantity, labels, value FROM part WHERE at_ms > ? AND at_ms <= ? ORDER BY at_ms"""
 
@@ -91,6 +97,7 @@ class PostingRow(NamedTuple):
     elapsed_ms: int
     energy_mj: int
     busy_us: int
+    slice: str
     holder: Sequence[str] | None
 
     @property
@@ -109,6 +116,25 @@ class Sum(NamedTuple):
     elapsed_ms: int
     energy_mj: int
     busy_us: int
+
+
+class FindingRow(NamedTuple):
+    """A finding on a GPU, open in [opened_ms, closed_ms)."""
+
+    gpu_id: int
+    rule: str
+    severity: str
+    opened_ms: int
+    closed_ms: int
+
+
+class XidSum(NamedTuple):
+    """How often an XID came to a GPU over all boots, as it has been since `last_ms`."""
+
+    gpu_id: int
+    number: int
+    times: int
+    last_ms: int
 
 
 class PartRow(NamedTuple):
@@ -158,9 +184,9 @@ def postings(db: sqlite3.Connection, span: Span) -> defaultdict[int, list[Postin
     """Read the ledger of some ticks."""
     found = defaultdict(list)
     for tick_id, gpu_id, *amounts_and_holder in db.execute(_POSTINGS, span):
-        state, start_ms, elapsed_ms, energy_mj, busy_us, *holder = amounts_and_holder
+        state, start_ms, elapsed_ms, energy_mj, busy_us, piece, *holder = amounts_and_holder
         who = None if holder[0] is None else holder
-        found[tick_id].append(PostingRow(gpu_id, state, start_ms, elapsed_ms, energy_mj, busy_us, who))
+        found[tick_id].append(PostingRow(gpu_id, state, start_ms, elapsed_ms, energy_mj, busy_us, piece, who))
     return found
 
 
@@ -182,3 +208,13 @@ def added_since(db: sqlite3.Connection, after: int) -> list[Sum]:
 def parts(db: sqlite3.Connection, after_ms: int, until_ms: int) -> list[PartRow]:
     """Read the parts that changed in (after_ms, until_ms], oldest change first."""
     return [PartRow(*row) for row in db.execute(_PARTS, (after_ms, until_ms))]
+
+
+def findings(db: sqlite3.Connection, from_ms: int, until_ms: int) -> list[FindingRow]:
+    """Read the findings on GPUs that were open at some time of [from_ms, until_ms]."""
+    return [FindingRow(*row) for row in db.execute(_FINDINGS, (until_ms, from_ms))]
+
+
+def xids(db: sqlite3.Connection) -> list[XidSum]:
+    """Read how often each XID came; what was before the last of each is not kept."""
+    return [XidSum(*row) for row in db.execute(_XIDS)]

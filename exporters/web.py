@@ -34,6 +34,7 @@ _UNKNOWN = Answer(HTTPStatus.UNAUTHORIZED, b"who are you? use basic authenticati
 _WAIT = Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many passwords\n", headers=(("Retry-After", "5"),))
 _VARY = (("Vary", "Accept, Accept-Encoding"),)
 _SMALL = (*_VARY, ("Content-Encoding", "gzip"))
+_NOTHING = (Answer(HTTPStatus.OK, b""), Answer(HTTPStatus.OK, b""))
 _NO_PAGE = Answer(HTTPStatus.NOT_FOUND, b"no such page: try / or /metrics\n")
 
 
@@ -121,21 +122,21 @@ class _Shelf:
     def __init__(self, make: Callable[[], tuple[bytes, str]]) -> None:
         self._make = make
         self._lock = threading.Lock()
-        self._kept: tuple[Answer, Answer] | None = None
+        self._kept = _NOTHING
 
     def take(self, *, compressed: bool) -> Answer:
         """Give the page."""
         kept = self._kept
-        if self._lock.acquire(blocking=kept is None):
+        if self._lock.acquire(blocking=kept is _NOTHING):
             try:
                 kept = self._kept = self._made(self._kept)
             finally:
                 self._lock.release()
         return kept[compressed]
 
-    def _made(self, kept: tuple[Answer, Answer] | None) -> tuple[Answer, Answer]:
+    def _made(self, kept: tuple[Answer, Answer]) -> tuple[Answer, Answer]:
         body, kind = self._make()
-        if kept is not None and kept[0].body is body:
+        if kept[0].body is body:
             return kept
         small = gzip.compress(body, _FAST, mtime=0)
         return Answer(HTTPStatus.OK, body, kind, _VARY), Answer(HTTPStatus.OK, small, kind, _SMALL)

@@ -580,7 +580,7 @@ def test_the_tables_are_these(path: Path) -> None:
         "owner": ["id", "name"],
         "part": ["gpu_id", "quantity", "labels", "at_ms", "value"],
         "place": ["gpu_id", "node_id", "position", "pci_bus", "from_ms", "to_ms"],
-        "posting": ["tick_id", "gpu_id", "state", "holder_id", "start_ms", *amounts],
+        "posting": ["tick_id", "gpu_id", "state", "holder_id", "start_ms", *amounts, "slice"],
         "reading": ["tick_id", "gpu_id", "start_ms", "end_ms", "condition", *QUANTITIES],
         "slice_reading": ["tick_id", "gpu_id", "uuid", "profile", "weight_ratio", *SLICE_QUANTITIES],
         "spell": [
@@ -610,6 +610,7 @@ def test_a_file_of_the_first_schema_goes_on(path: Path) -> None:
             db.execute(f"DROP TABLE {table}")
         for column in ("inforom", "architecture", "minor", "module", "chassis", "slot", "tray"):
             db.execute(f"ALTER TABLE gpu DROP COLUMN {column}")
+        db.execute("ALTER TABLE posting DROP COLUMN slice")
         db.execute("PRAGMA user_version = 1")
     with closing(Journal(path, JournalSettings(), end_ms)):
         assert single(path, "PRAGMA user_version") == len(MIGRATIONS)

@@ -205,3 +205,13 @@ def test_influxdb_refuses_a_key_of_64_kilobytes(influx_server: Influx) -> None:
     assert reply.status == 400
     assert b"max key length exceeded" in reply.body
     assert marked(influx_server.samples(), "huge") == {}
+
+
+def test_labels_too_long_for_victoriametrics_stay_different(victoria_server: Victoria) -> None:
+    """It would cut both to the same and answer 204."""
+    some = [
+        Row("long", (("k", "y" * 20_000 + end), ("mark", "long")), (("f", 1.0),), AT_MS) for end in ("1", "2")
+    ]
+    victoria_server.write_lines(encode(some)).good()
+    assert len(victoria_server.samples('{mark="long"}')) == 2
+    assert victoria_server.refused() == 0

@@ -1,22 +1,27 @@
 """The web server: every route, every kind of bad client, every reason not to start."""
 
 import contextlib
+import gzip
 import http.client
 import json
 import socket
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from html.parser import HTMLParser
+from http import HTTPStatus
 
 import pytest
 
 from agent.errors import SettingsError
 from agent.quantities import QUANTITIES
-from exporters import web as module
+from exporters import web_server as module
 from exporters.page import Pages
-from exporters.web import THREADS, Web, WebSettings
+from exporters.web import Web, WebSettings, _Shelf
+from exporters.web_request import Answer as Said
+from exporters.web_server import MOST_CLIENTS, THREADS
 from tests.command.waiting import until
 from tests.exporters.views import FULL, GPUS, LOST, NODE, renamed, view
 
@@ -37,10 +42,17 @@ def pages() -> Pages:
 @contextlib.contextmanager
 def serving(pages: Pages, listen: str = LOOPBACK) -> Iterator[int]:
     """Serve pages on a free port."""
+    with running(pages, listen) as web:
+        yield web.port
+
+
+@contextlib.contextmanager
+def running(pages: Pages, listen: str = LOOPBACK) -> Iterator[Web]:
+    """Run a web server on a free port."""
     web = Web(WebSettings(listen=listen, port=0), pages, VERSION)
     try:
         web.start()
-        yield web.port
+        yield web
     finally:
         web.stop()
 
@@ -91,6 +103,7 @@ def rest(client: socket.socket) -> bytes:
         ("/", "text/html; charset=utf-8", b"<table>"),
         ("/?refresh=1", "text/html; charset=utf-8", b"<table>"),
         ("/metrics", "text/plain; version=0.0.4; charset=utf-8", b"gpu_busy_ratio{"),
+        ("/metrics/dcgm", "text/plain; version=0.0.4; charset=utf-8", b"DCGM_FI_DEV_GPU_UTIL{"),
         ("/-/healthy", "text/plain; charset=utf-8", b"gputally runs"),
         ("/-/ready", "text/plain; charset=utf-8", b"ready"),
         ("/api/v1/status", "application/json", b'"end_ms"'),
@@ -137,7 +150,7 @@ def test_no_path_leads_to_a_file(port: int, path: str) -> None:
 
 def test_other_methods_are_refused(port: int) -> None:
     """Nothing can be sent to a node."""
-    assert {ask(port, "/metrics", method)[0] for method in ("POST", "PUT", "DELETE", "BREW")} == {501}
+    assert {ask(port, "/metrics", method)[0] for method in ("POST", "PUT", "DELETE", "BREW")} == {405}
 
 
 def test_without_a_fresh_interval_the_node_is_healthy_but_not_ready() -> None:
@@ -250,23 +263,112 @@ def test_a_client_that_says_nothing_is_left(monkeypatch: pytest.MonkeyPatch, pag
         assert rest(client) == b""
 
 
-def test_clients_beyond_the_threads_are_told_to_come_back(port: int) -> None:
-    """When every thread has a client the next one hears 503 at once and is not kept; later it is served."""
+def test_a_client_that_sends_a_byte_now_and_then_is_left(
+    monkeypatch: pytest.MonkeyPatch, pages: Pages
+) -> None:
+    """All the time that a client gets is counted together, not from byte to byte."""
+    monkeypatch.setattr(module, "CLIENT_SECONDS", 0.5)
+    with serving(pages) as port, connect(port) as client:
+        client.sendall(b"GET /metrics HTTP/1.1\r\n")
+        client.settimeout(0.01)
+
+        def is_cut() -> bool:
+            try:
+                client.sendall(b"X")
+                return client.recv(1) == b""
+            except TimeoutError:
+                return False
+            except OSError:
+                return True
+
+        until(is_cut, "the end of a client that drips", 20)
+
+
+def test_a_client_that_does_not_read_is_left(monkeypatch: pytest.MonkeyPatch, pages: Pages) -> None:
+    """A client that takes its answer too slowly is cut off as well, and its thread is free again."""
+    monkeypatch.setattr(module, "CLIENT_SECONDS", 0.5)
+    with running(pages) as web:
+        routes = {"/big": lambda _: Said(HTTPStatus.OK, b"x" * 60_000_000)}
+        monkeypatch.setattr(web, "_routes", {**web._routes, **routes})
+        with connect(web.port) as client:
+            client.sendall(b"GET /big HTTP/1.1\r\n\r\n")
+            until(lambda: web._server._clients, "the client to be served")
+            until(lambda: not web._server._clients, "the end of a client that does not read", 20)
+
+
+def test_a_crowd_that_says_nothing_shuts_nobody_out(port: int) -> None:
+    """However many are connected and silent, whoever asks is served at once: they hold no threads."""
     with ExitStack() as stack:
-        for _ in range(THREADS):
+        for _ in range(2 * MOST_CLIENTS):
             stack.enter_context(connect(port))
-        with connect(port) as beyond:
-            told = rest(beyond)
-        assert told.startswith((b"HTTP/1.0 503 ", b"HTTP/1.1 503 "))
-    served_again(port)
+        assert ask(port, "/metrics")[0] == 200
 
 
-def test_the_server_survives_more_clients_than_threads(port: int) -> None:
-    """However many clients connect and say nothing, the pages are back as soon as those have gone."""
-    with ExitStack() as stack:
-        clients = [stack.enter_context(connect(port)) for _ in range(4 * THREADS)]
-        assert len(clients) == 4 * THREADS
-    served_again(port)
+def test_clients_beyond_the_threads_are_served_when_these_are_free(
+    monkeypatch: pytest.MonkeyPatch, pages: Pages
+) -> None:
+    """While every thread has a client that drips, the next one waits until their time is over."""
+    monkeypatch.setattr(module, "CLIENT_SECONDS", 3.0)
+    with serving(pages) as port, ExitStack() as stack:
+        for _ in range(THREADS):
+            stack.enter_context(connect(port)).sendall(b"GET")
+        served_again(port)
+
+
+def test_clients_beyond_the_most_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch, pages: Pages) -> None:
+    """When there is no room and nobody is silent the next client hears 503 and is not kept."""
+    monkeypatch.setattr(module, "MOST_CLIENTS", 2)
+    with running(pages) as web, ExitStack() as stack:
+        for _ in range(2):
+            stack.enter_context(connect(web.port)).sendall(b"GET")
+        until(lambda: [one.is_silent for one in web._server._clients] == [False] * 2, "two that speak")
+        with connect(web.port) as beyond:
+            assert rest(beyond).startswith(b"HTTP/1.1 503 ")
+    assert not web._server._clients
+
+
+@pytest.mark.parametrize(
+    ("accepted", "coded"),
+    [
+        ("gzip", True),
+        ("deflate, gzip;q=0.5", True),
+        ("*", True),
+        ("", False),
+        ("gzip;q=0", False),
+        ("br", False),
+    ],
+)
+def test_a_page_is_compressed_for_whoever_takes_that(port: int, accepted: str, coded: bool) -> None:  # noqa: FBT001
+    """A scraper that takes gzip gets gzip, of the same page."""
+    plain = ask(port, "/metrics")[2]
+    with closing(http.client.HTTPConnection(LOOPBACK, port, timeout=SECONDS)) as connection:
+        connection.request("GET", "/metrics", headers={"Accept-Encoding": accepted})
+        answer = connection.getresponse()
+        body = answer.read()
+    assert (answer.getheader("Content-Encoding") == "gzip") is coded
+    assert (gzip.decompress(body) if coded else body) == plain
+
+
+def test_while_a_page_is_made_the_last_one_is_served() -> None:
+    """Only the first of many scrapes makes a new page; the others get the one before and wait for nothing."""
+    making, go_on = threading.Event(), threading.Event()
+    bodies = iter([b"old", b"new"])
+
+    def make() -> tuple[bytes, str]:
+        body = next(bodies)
+        if body == b"new":
+            making.set()
+            assert go_on.wait(SECONDS)
+        return body, "text/plain"
+
+    shelf = _Shelf(make)
+    assert shelf.take(compressed=False).body == b"old"
+    with ThreadPoolExecutor(1) as other:
+        new = other.submit(shelf.take, compressed=True)
+        assert making.wait(SECONDS)
+        assert shelf.take(compressed=False).body == b"old"
+        go_on.set()
+        assert gzip.decompress(new.result().body) == b"new"
 
 
 def served_again(port: int) -> None:
@@ -285,19 +387,24 @@ def served_again(port: int) -> None:
     ("data", "status"),
     [
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x00\xff\r\n\r\n", b"400"),  # a TLS hello
-        (b"\x00" * 5_000, None),
+        (b"\x00" * 5_000, b"414"),
         (b"\r\n\r\n", None),
         (b"GET\r\n\r\n", b"400"),
         (b"GET / HTTP/9.9\r\n\r\n", b"505"),
         (b"GET / HTTP/1.x\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1 and more\r\n\r\n", b"400"),
+        (b"get / HTTP/1.1\r\n\r\n", b"400"),
         (b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n", b"414"),
-        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 500 + b"\r\n", b"431"),
+        (b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 5_000 + b"\r\n", b"431"),
         (b"GET / HTTP/1.1\r\nX: " + b"y" * 70_000 + b"\r\n\r\n", b"431"),
-        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", None),
+        (b"GET / HTTP/1.1\r\nno colon\r\n\r\n", b"400"),
+        (b"GET / HTTP/1.1\r\n: no name\r\n\r\n", b"400"),
+        (b"POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc", b"405"),
+        (b"\r\nGET /metrics HTTP/1.0\n\n", b"200"),
         (b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=abc\r\n\r\n", b"200"),
         (b"GET /metrics HTTP/1.1\r\nAccept: \xff\xfe;version=\xff\r\n\r\n", b"200"),
-        (b"GET /metrics HTTP/1.1\r\nAccept: text/plain;version=1.0.0\r\n Evil: yes\r\n\r\n", b"200"),
+        (b"GET /metrics HTTP/1.1\r\nAccept: text/plain;version=1.0.0\r\n Evil: yes\r\n\r\n", b"400"),
+        (b"GET /metrics HTTP/1.1\r\n\r\nGET /metrics HTTP/1.1\r\n\r\n", b"200"),
     ],
 )
 def test_garbage_gets_an_error_and_does_no_harm(
@@ -306,8 +413,11 @@ def test_garbage_gets_an_error_and_does_no_harm(
     """Whatever is sent, the answer is sound or none, nothing is printed, the next client is served."""
     answer = send(port, data)
 
-    if status is not None:
-        assert status in answer.partition(b"</p>")[0]
+    if status is None:
+        assert answer == b""
+    else:
+        assert answer.startswith(b"HTTP/1.1 " + status)
+        assert answer.count(b"HTTP/1.1 ") == 1
     assert b"\nEvil" not in answer.partition(b"\r\n\r\n")[0]
     assert ask(port, "/metrics")[0] == 200
     assert capfd.readouterr() == ("", "")
@@ -349,6 +459,12 @@ def test_an_impossible_port_is_refused(port: int) -> None:
     """A port that no host has is refused with the range."""
     with pytest.raises(SettingsError, match="between 0 and 65535"):
         WebSettings(port=port)
+
+
+def test_names_of_dcgm_that_are_not_known_are_refused() -> None:
+    """A naming that does not exist is refused with those that do."""
+    with pytest.raises(SettingsError, match=r"classic, 4\.6, 4\.7"):
+        WebSettings(dcgm_names="5.0")
 
 
 def test_it_serves_ipv6(pages: Pages) -> None:
