@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from textwrap import fill
 
@@ -19,6 +19,7 @@ from agent.quantities import QUANTITIES
 from agent.tick import Condition, Tick
 from gputally.run import simulated
 from gputally.settings import Settings, journal_path, load
+from gputally.surroundings import Check, stores, worlds
 
 PATIENCE_SECONDS = 60.0
 WHY = {
@@ -65,15 +66,6 @@ OF_METRICS = ("active_ratio", "occupancy_ratio", "pcie_tx_bytes_total", "pcie_rx
 WIDTH = 110
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Check:
-    """One thing that was looked at. `good` is None where it is neither good nor bad."""
-
-    what: str
-    good: bool | None
-    text: str
-
-
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--settings", type=Path, metavar="FILE", help="default: /etc/gputally/gputally.toml")
@@ -92,6 +84,8 @@ def execute(options: argparse.Namespace) -> int:
         *_driver(settings, simulation),
         _kernel_log(settings),
         _journal(journal_path(options.journal, settings)),
+        *worlds(settings.holders),
+        *stores(settings),
     ]
     if options.json:
         print(json.dumps([asdict(check) for check in checks], indent=2))

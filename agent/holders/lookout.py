@@ -48,6 +48,10 @@ class Lookout:
         self._due = self._closed = self._settled = False
         self._thread: threading.Thread | None = None
 
+    def present(self) -> bool:
+        """Tell whether the world is on this node."""
+        return self._available()
+
     def put(self, question: Question) -> None:
         """Take the latest question; new keys and new devices are asked about at once."""
         with self._wake:

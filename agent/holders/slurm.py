@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import pwd
 import re
 import time
@@ -21,6 +22,8 @@ MOST_GRES_BYTES = 1 << 20
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 PROC = Path("/proc")
 PREFIX = "slurm:"
+SETTINGS = ("/etc/slurm/slurm.conf", "/etc/slurm-llnl/slurm.conf", "/run/slurm/conf/slurm.conf")
+"""Where slurm.conf lies; the last is where slurmd keeps what it was sent. Commands alone make no cluster."""
 
 _SLUID = re.compile(r"s[0-9A-HJKMNP-TV-Z]{13}")
 
@@ -58,10 +61,12 @@ class SlurmWorld:
         self._roll = Roll(self._commands, self._node_name, monotonic)
         self._failure = ""
         self._silent_until = -math.inf
+        self._told_where = bool(commands)
 
     def available(self) -> bool:
-        """Say whether Slurm seems to be here."""
-        return self._commands.available()
+        """Say whether Slurm seems to be here: its commands, and settings of a cluster for them."""
+        set_up = self._told_where or "SLURM_CONF" in os.environ or any(map(os.path.exists, SETTINGS))
+        return set_up and self._commands.available()
 
     def close(self) -> None:
         """Do nothing; nothing is kept open."""

@@ -8,6 +8,7 @@ import pytest
 
 from tests.command.processes import gputally, is_one_sentence, running
 from tests.command.waiting import until
+from tests.stores.victoria import victoria
 
 
 def checks(folder: Path, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
@@ -84,3 +85,20 @@ def test_xid_explains(tmp_path: Path) -> None:
     assert len(json.loads(gputally(tmp_path, "xid", "--json").out)) > 150
     wrong = gputally(tmp_path, "xid", "--", "-3")
     assert (wrong.code, is_one_sentence(wrong.errors)) == (2, True)
+
+
+def test_doctor_writes_to_every_store(tmp_path: Path) -> None:
+    """A store that takes a figure is well; one that does not says why."""
+    with victoria() as store:
+        settings = tmp_path / "settings.toml"
+        sections = [
+            f'[[exporters.to]]\nname = "{name}"\nkind = "influx1"\ndatabase = "gpu"\nurl = "{url}"\n'
+            for name, url in (("fleet", store.url), ("nowhere", "http://127.0.0.1:9"))
+        ]
+        settings.write_text("".join(sections))
+        code, found = checks(tmp_path, "--simulate", "h200x1:training", "--settings", str(settings))
+        stored = {dict(series)["__name__"] for series in store.samples()}
+    told = {check["what"]: check for check in found if check["what"].startswith("exporter")}
+    assert (told["exporter fleet"]["good"], told["exporter nowhere"]["good"], code) == (True, False, 1)
+    assert "refused" in str(told["exporter nowhere"]["text"]).lower()
+    assert stored == {"gputally_doctor_checks"}

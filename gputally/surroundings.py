@@ -1,0 +1,56 @@
+"""What doctor finds around the agent: worlds that know holders, and stores that take what is sent."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+from agent.clock import now_ms
+from agent.holders.contract import Question
+from agent.holders.settings import HolderSettings
+from agent.holders.worlds import lookouts
+from exporters.fleet import shipment_of
+from exporters.rows import OWN, Row
+from exporters.settle import Verdict
+from gputally.settings import Settings
+
+ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Check:
+    """One thing that was looked at. `good` is None where it is neither good nor bad."""
+
+    what: str
+    good: bool | None
+    text: str
+
+
+def worlds(settings: HolderSettings) -> Iterator[Check]:
+    """Ask each world that knows holders once."""
+    for one in lookouts(settings):
+        with closing(one):
+            what = f"holders by {one.name}"
+            if not one.present():
+                yield Check(what=what, good=None, text="not on this node")
+                continue
+            one.put(Question())
+            one.settle(ANSWER_SECONDS)
+            answer = one.answer()
+            drained = f"; the node is drained: {answer.drained}" if answer.drained else ""
+            yield Check(what=what, good=not answer.trouble, text=(answer.trouble or "answers") + drained)
+
+
+def stores(settings: Settings) -> Iterator[Check]:
+    """Write one figure to each store, as an exporter does."""
+    node = settings.node.resolved()
+    labels = (("node", node), *((name, text) for name, text in settings.node.labels.items() if text))
+    for one in settings.exporters.to:
+        what = f"exporter {one.name}"
+        shipment = shipment_of(one)
+        with closing(shipment.transport):
+            row = Row(OWN, labels, (("doctor_checks", 1.0),), now_ms())
+            outcome = shipment.transport.send(shipment.encode([row]))
+        if outcome.verdict is Verdict.DELIVERED:
+            yield Check(what=what, good=True, text=f"{one.url} took a figure (gputally_doctor_checks)")
+        else:
+            yield Check(what=what, good=False, text=f"{one.url}: {outcome.reason}")
