@@ -10,7 +10,7 @@ import socket
 import ssl
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -67,7 +67,8 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 def openssl(folder: Path, *arguments: str) -> None:
     """Run openssl."""
-    subprocess.run(["openssl", *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
+    tool = str(shutil.which("openssl"))
+    subprocess.run([tool, *arguments], cwd=folder, check=True, capture_output=True, timeout=60)
 
 
 @contextlib.contextmanager
@@ -160,7 +161,7 @@ def test_a_header_that_makes_no_sense_is_refused(header: str) -> None:
 
 
 def test_a_right_password_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first scrape pays for bcrypt, later ones do not; another user's password is not remembered for it."""
+    """The first scrape pays for bcrypt, later ones do not; each user has a password of his own."""
     calls = counting(monkeypatch)
     keeper = Doorkeeper({"alice": CHEAP, "bob": OTHER})
     for _ in range(5):
@@ -179,7 +180,7 @@ def test_nobody_takes_as_long_as_somebody(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_many_wrong_passwords_are_told_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One check runs at a time, few wait, the rest hears at once that it is too much; who is known gets in."""
+    """One check runs at a time, few wait, the rest hears at once to come back; who is known gets in."""
     keeper = Doorkeeper({"alice": CHEAP})
     assert keeper.judge(basic("alice", SECRET)) is Verdict.WELCOME
     go_on, running, most = threading.Event(), [0], [0]
@@ -264,12 +265,14 @@ def test_tls_clients_that_say_nothing_keep_nobody_waiting(
 ) -> None:
     """A handshake that never ends holds one thread at most for as long as any client may take."""
     monkeypatch.setattr(web_server, "CLIENT_SECONDS", 1.0)
-    with serving(written(tmp_path / "web.yml", tls_file(certificates))) as port:
-        with socket.create_connection((LOOPBACK, port), timeout=SECONDS) as slow:
-            slow.sendall(b"\x16\x03\x01")
-            assert ask(port, tls=trusting(certificates)).status == 200
-            with contextlib.suppress(ConnectionError):
-                assert slow.recv(100) == b""
+    with (
+        serving(written(tmp_path / "web.yml", tls_file(certificates))) as port,
+        socket.create_connection((LOOPBACK, port), timeout=SECONDS) as slow,
+    ):
+        slow.sendall(b"\x16\x03\x01")
+        assert ask(port, tls=trusting(certificates)).status == 200
+        with contextlib.suppress(ConnectionError):
+            assert slow.recv(100) == b""
 
 
 def test_a_new_certificate_is_used_without_a_restart(tmp_path: Path, certificates: Certificates) -> None:
@@ -294,7 +297,7 @@ def seen(port: int) -> str:
 def test_a_broken_file_keeps_the_old_one_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str | None
 ) -> None:
-    """Emptied, broken or deleted, the file changes nothing, says so once, and is read when it is whole again."""
+    """Emptied, broken or deleted it changes nothing, which is said once; when it is whole it is read."""
     config = written(tmp_path / "web.yml", USERS)
     with serving(config) as port, caplog.at_level(logging.INFO):
         if broken is None:
@@ -372,7 +375,7 @@ TLS = "tls_server_config: {cert_file: one.crt, key_file: one.key, %s}"
 def test_a_file_that_cannot_be_meant_is_refused(
     tmp_path: Path, certificates: Certificates, text: str, why: str
 ) -> None:
-    """At the start a broken file is an error that names it, what is wrong, and what to do; no secret is in it."""
+    """A broken file is an error that names it, what is wrong, and what to do; no secret is in it."""
     for name in ("one", "two", "ca"):
         for path in certificates.made(name):
             shutil.copy(path, tmp_path)
@@ -386,9 +389,9 @@ def test_a_file_that_cannot_be_meant_is_refused(
 
 def test_a_file_that_is_not_there_is_said(tmp_path: Path) -> None:
     """A web server with a file that cannot be read does not start unprotected."""
+    settings = WebSettings(port=0, config_file=str(tmp_path / "no.yml"))
     with pytest.raises(SettingsError, match=r"no\.yml: No such file.*user may read"):
-        with serving(tmp_path / "no.yml"):
-            raise AssertionError
+        Web(settings, Pages({}, "1.2.3", lambda: 0.0), "1.2.3")
 
 
 def test_a_key_with_a_password_is_refused(tmp_path: Path, certificates: Certificates) -> None:
@@ -405,9 +408,11 @@ def test_suites_and_preference_are_applied(tmp_path: Path, certificates: Certifi
     """Suites are named as the conventions have them and hold for TLS 1.2."""
     more = "  max_version: TLS12\n  cipher_suites: [TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384]\n"
     more += "  prefer_server_cipher_suites: false\n"
-    with serving(written(tmp_path / "web.yml", tls_file(certificates, more=more))) as port:
-        with socket.create_connection((LOOPBACK, port), timeout=SECONDS) as plain:
-            with trusting(certificates).wrap_socket(plain, server_hostname=LOOPBACK) as secure:
-                cipher = secure.cipher()
+    with (
+        serving(written(tmp_path / "web.yml", tls_file(certificates, more=more))) as port,
+        socket.create_connection((LOOPBACK, port), timeout=SECONDS) as plain,
+        trusting(certificates).wrap_socket(plain, server_hostname=LOOPBACK) as secure,
+    ):
+        cipher = secure.cipher()
     assert cipher is not None
     assert cipher[:2] == ("ECDHE-ECDSA-AES256-GCM-SHA384", "TLSv1.2")
