@@ -20,6 +20,7 @@ from exporters.rows import Row
 from exporters.settle import Outcome, Transport, Verdict, seconds_of, settled
 
 KINDS = ("influx", "influx1", "remote_write")
+_KEY = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
 BODY = b"gpu,node=n busy_ratio=0.5 1767700800000\n" * 50
 
 
@@ -224,17 +225,18 @@ def test_basic_authentication_and_own_headers_are_sent(kind: str, tmp_path: Path
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], tuple[Path, ssl.SSLContext]]:
     """Make certificates of localhost that sign themselves, for so many days."""
-    if which("openssl") is None:
+    openssl = which("openssl")
+    if openssl is None:
         pytest.skip("not installed: openssl")
 
     def make(days: int) -> tuple[Path, ssl.SSLContext]:
         folder = tmp_path_factory.mktemp("tls")
         (folder / "names").write_text("subjectAltName=DNS:localhost")
         for command in (
-            "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost -keyout key -out asked",
+            f"{_KEY} -nodes -subj /CN=localhost -keyout key -out asked",
             f"x509 -req -in asked -signkey key -days {days} -extfile names -out cert",
         ):
-            subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
+            subprocess.run([openssl, *command.split()], cwd=folder, check=True, capture_output=True)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(folder / "cert", folder / "key")
         return folder / "cert", context

@@ -195,7 +195,8 @@ def test_many_wrong_passwords_are_told_to_come_back(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(keeper, "_check", slow)
     with ThreadPoolExecutor(MOST_WAITING) as crowd:
         waiting = [crowd.submit(keeper.judge, basic("alice", f"guess {n}")) for n in range(MOST_WAITING)]
-        until(lambda: keeper.judge(basic("alice", "one more")) is Verdict.BUSY, "a full house")
+        until(lambda: keeper._seats._value == 0, "a full house")
+        assert keeper.judge(basic("alice", "one more")) is Verdict.BUSY
         assert keeper.judge(basic("alice", SECRET)) is Verdict.WELCOME
         monkeypatch.setattr(web_auth, "_PAUSE_TIMES", 0)
         go_on.set()
