@@ -15,6 +15,7 @@ from statistics import median
 
 import psutil
 
+from bench import delivery, encoding
 from bench.holders import refresh_ms
 from bench.latency import build, cost, sampling
 from bench.own import own
@@ -39,6 +40,7 @@ def main() -> None:
         replay(options.recording, here, options.runs)
         week(here, options.runs)
         naming(here)
+        sending(here)
         live(here, options.live_seconds)
         latencies(here, options.latency_ticks)
 
@@ -74,6 +76,19 @@ def week(here: Path, runs: int) -> None:
         for run in range(runs)
     ]
     say(f"simulated week of 8 GPUs at 60 s, median of {runs}", f"{median(seconds):.2f} s", "under 10 s")
+
+
+def sending(here: Path) -> None:
+    """Measure encoders, and how long a day takes from the journal into a store."""
+    for one in encoding.figures():
+        say(*one)
+    journal = here / "day.db"
+    delivery.write_day(journal)
+    with delivery.store() as url:
+        for kind in ("influx", "remote_write") if url else ():
+            seconds, values = delivery.catch_up(journal, url, kind)
+            say(f"a day of 8 GPUs into VictoriaMetrics by {kind}", f"{seconds:.1f} s", "under 30 s")
+            say(f"values of that day, by {kind}", f"{values:,}", "")
 
 
 def naming(here: Path) -> None:

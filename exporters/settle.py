@@ -39,6 +39,8 @@ _TIME = (
     "beyond retention",
     "too far behind",
 )
+_TOO_OLD_STATUS = 500
+"""What Prometheus with a window for late samples answers to those from before it."""
 _FOR_GOOD = (400, 413, 422)
 """The batch as it is will never be taken. Everything else may be put right: 401, 403 and 404 by whoever runs
 the store or the settings, 429 and 5xx by waiting."""
@@ -59,8 +61,9 @@ def settled(status: int, text: str, retry_after: str | None = None) -> Outcome:
     if 200 <= status < 300:  # noqa: PLR2004
         return DELIVERED
     reason = tidy(f"HTTP {status}: {text}" if text else f"HTTP {status}")
-    if status in _FOR_GOOD:
-        return Outcome(Verdict.REFUSED, reason, of_time=any(sign in text.lower() for sign in _TIME))
+    of_time = any(sign in text.lower() for sign in _TIME)
+    if status in _FOR_GOOD or (of_time and status == _TOO_OLD_STATUS):
+        return Outcome(Verdict.REFUSED, reason, of_time=of_time)
     return Outcome(Verdict.UNREACHABLE, reason, seconds_of(retry_after))
 
 

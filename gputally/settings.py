@@ -24,7 +24,7 @@ from exporters.web import WebSettings
 SYSTEM_FILE = Path("/etc/gputally/gputally.toml")
 PREFIX = "GPUTALLY_"
 FILE_VARIABLE = "GPUTALLY_SETTINGS"
-_RESERVED = {"job", "instance", "slice", "profile"}.union(*(family.labels for family in FAMILIES.values()))
+_RESERVED = {"job", "instance", "slice", "profile", "time", "db", "_field", "_measurement"}.union(*(family.labels for family in FAMILIES.values()))
 T = TypeVar("T")
 
 

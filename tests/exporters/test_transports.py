@@ -306,6 +306,12 @@ def test_what_is_refused_for_its_time_is_known(text: str, of_time: bool) -> None
     assert settled(400, text).of_time is of_time
 
 
+def test_too_old_for_a_window_is_refused_though_it_is_called_an_error() -> None:
+    """Prometheus with a window for late samples answers 500 to older ones; any other 500 may pass."""
+    assert settled(500, "too old sample").verdict is Verdict.REFUSED
+    assert settled(500, "disk full").verdict is Verdict.UNREACHABLE
+
+
 def test_a_slow_answer_is_cut_off() -> None:
     """A store that says yes but never ends is not waited for without end."""
     with standing(_drips) as seen:
