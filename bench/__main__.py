@@ -19,6 +19,7 @@ from bench import delivery, encoding
 from bench.holders import refresh_ms
 from bench.latency import build, cost, sampling
 from bench.own import own
+from bench.web import scrapes
 
 ROOT = Path(__file__).resolve().parents[1]
 GENTD26 = ROOT.parent / "shared" / "data" / "gentd26.csv.gz"
@@ -42,6 +43,7 @@ def main() -> None:
         naming(here)
         sending(here)
         live(here, options.live_seconds)
+        pages(here)
         latencies(here, options.latency_ticks)
 
 
@@ -124,6 +126,15 @@ def live(here: Path, seconds: float) -> None:
             )
         finally:
             agent.terminate()
+
+
+def pages(here: Path) -> None:
+    """Measure the page with 50 clients at once."""
+    folder = here / "web"
+    folder.mkdir()
+    told = scrapes(folder)
+    say("/metrics of 8 GPUs to 50 clients, p99", f"{told.p99_ms:.1f} ms", "under 5 ms")
+    say("the same, all in one instant, p99", f"{told.burst_p99_ms:.1f} ms", "")
 
 
 def latencies(here: Path, ticks: int) -> None:

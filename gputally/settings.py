@@ -24,7 +24,9 @@ from exporters.web import WebSettings
 SYSTEM_FILE = Path("/etc/gputally/gputally.toml")
 PREFIX = "GPUTALLY_"
 FILE_VARIABLE = "GPUTALLY_SETTINGS"
-_RESERVED = {"job", "instance", "slice", "profile", "time", "db", "_field", "_measurement"}.union(*(family.labels for family in FAMILIES.values()))
+_OF_STORES = {"job", "instance", "time", "db", "_field", "_measurement"}
+"""Labels that a store sets itself or refuses."""
+_RESERVED = {"slice", "profile", *_OF_STORES}.union(*(family.labels for family in FAMILIES.values()))
 T = TypeVar("T")
 
 

@@ -60,8 +60,8 @@ def test_an_agent_delivers_and_says_how_far_it_is(tmp_path: Path) -> None:
         settings = tmp_path / "settings.toml"
         settings.write_text(EXPORTERS.format(url=store.url))
         journal = tmp_path / "journal.db"
-        arguments = ("--simulate", "h200x2:training", "--interval", "1", "--port", "0")
-        arguments = (*arguments, "--settings", str(settings), "--journal", str(journal))
+        simulated = ("--simulate", "h200x2:training", "--interval", "1", "--port", "0")
+        arguments = (*simulated, "--settings", str(settings), "--journal", str(journal))
         for _ in range(2):
             with Agent(tmp_path, *arguments) as agent:
                 until(lambda: agent.samples("gputally_exporter_delivered_ticks_total"), "the exporters")

@@ -123,15 +123,14 @@ def test_stores_get_what_the_page_shows(path: Path) -> None:
 
 def _compared(desk: Desk, path: Path) -> None:
     pages = []
-    for number, (held, sliced, xid) in enumerate(
-        [
-            ({0: (Hold(JOB),)}, False, 0),
-            ({0: (Hold(JOB, 0.5), Hold(POD, 0.25)), 1: (Hold(POD),)}, False, 0),
-            ({2: (Hold(POD, None, "MIG-a"),)}, True, 0),
-            ({}, True, 0),
-            ({1: (Hold(JOB),)}, False, 79),
-        ]
-    ):
+    intervals: list[tuple[dict[int, tuple[Hold, ...]], bool, int]] = [
+        ({0: (Hold(JOB),)}, False, 0),
+        ({0: (Hold(JOB, 0.5), Hold(POD, 0.25)), 1: (Hold(POD),)}, False, 0),
+        ({2: (Hold(POD, None, "MIG-a"),)}, True, 0),
+        ({}, True, 0),
+        ({1: (Hold(JOB),)}, False, 79),
+    ]
+    for number, (held, sliced, xid) in enumerate(intervals):
         desk.tick(held, sliced=sliced, number=xid)
         pages.append(desk.page())
         with closing(connect(path)) as db:
