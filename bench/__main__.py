@@ -19,6 +19,7 @@ from bench import delivery, encoding
 from bench.holders import refresh_ms
 from bench.latency import build, cost, sampling
 from bench.own import own
+from bench.thousand import push
 from bench.web import scrapes
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -42,6 +43,7 @@ def main() -> None:
         week(here, options.runs)
         naming(here)
         sending(here)
+        crowd()
         live(here, options.live_seconds)
         pages(here)
         latencies(here, options.latency_ticks)
@@ -86,11 +88,25 @@ def sending(here: Path) -> None:
         say(*one)
     journal = here / "day.db"
     delivery.write_day(journal)
-    with delivery.store() as url:
+    with delivery.store() as (url, _):
         for kind in ("influx", "remote_write") if url else ():
             seconds, values = delivery.catch_up(journal, url, kind)
             say(f"a day of 8 GPUs into VictoriaMetrics by {kind}", f"{seconds:.1f} s", "under 30 s")
             say(f"values of that day, by {kind}", f"{values:,}", "")
+
+
+def crowd() -> None:
+    """Measure a store that a thousand nodes push into."""
+    with delivery.store() as (url, pid):
+        if not url:
+            say("a thousand nodes into VictoriaMetrics", "not installed", "")
+            return
+        load = push(url, pid, 60.0)
+    what = "1 000 nodes of 8 GPUs into one VictoriaMetrics"
+    say(f"{what}, values a second", f"{load.values_per_second:,.0f}", "")
+    say("the same, lag in the median, at most", f"{load.lag_ms:.0f}, {load.worst_lag_ms:.0f} ms", "")
+    say("the same, later than an interval", f"{load.late}", "0")
+    say("the same, memory of the store", f"{load.store_megabytes:.0f} MB", "")
 
 
 def naming(here: Path) -> None:

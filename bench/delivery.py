@@ -44,11 +44,11 @@ def write_day(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def store() -> Iterator[str]:
-    """Run a VictoriaMetrics; give its address, or nothing where it is not installed."""
+def store() -> Iterator[tuple[str, int]]:
+    """Run a VictoriaMetrics; give its address and process, or no address where it is not installed."""
     binary = shutil.which("victoria-metrics")
     if binary is None:
-        yield ""
+        yield "", 0
         return
     with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -58,7 +58,7 @@ def store() -> Iterator[str]:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
             try:
                 _wait(f"http://{address}/health")
-                yield f"http://{address}"
+                yield f"http://{address}", server.pid
             finally:
                 server.terminate()
 

@@ -1,0 +1,75 @@
+"""A long bad day: the store dies and comes back, the agent is killed at random, and nothing is missing."""
+
+import random
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+
+import pytest
+
+from agent.journal_file import connect
+from exporters.history import History
+from tests.command.processes import Agent
+from tests.command.waiting import until
+from tests.stores.samples import Samples, differences, expected
+from tests.stores.victoria import TOLERANCE, victoria
+
+ROUNDS = 20
+SETTINGS = """
+[[exporters.to]]
+name = "fleet"
+kind = "influx"
+url = "{url}/influx"
+bucket = "gpu"
+"""
+
+
+def _waiting(agent: Agent) -> float:
+    with suppress(OSError):
+        found = agent.samples("gputally_exporter_waiting_ticks")
+        return next(iter(found.values()), 1.0)
+    return 1.0
+
+
+@pytest.mark.slow
+def test_a_bad_day_loses_nothing(tmp_path: Path) -> None:
+    """Every figure of every tick of the journal is in the store, under its own time."""
+    chance = random.Random(4711)  # noqa: S311
+    journal, settings = tmp_path / "journal.db", tmp_path / "settings.toml"
+    with victoria() as store:
+        settings.write_text(SETTINGS.format(url=store.url))
+        where = ("--settings", str(settings), "--journal", str(journal))
+        arguments = ("--simulate", "h200x2:mixed", "--interval", "1", "--port", "0", *where)
+        up = True
+        for _ in range(ROUNDS):
+            with Agent(tmp_path, *arguments) as agent:
+                until(lambda: agent.samples("gpu_up"), "an interval")
+                for _ in range(chance.randint(1, 3)):
+                    time.sleep(chance.uniform(0.2, 2.5))
+                    if chance.random() < 0.5:
+                        store.kill() if up else store.start()
+                        up = not up
+                agent.process.kill()
+        if not up:
+            store.start()
+        with Agent(tmp_path, *arguments) as agent:
+            until(lambda: agent.samples("gpu_up"), "an interval")
+            until(lambda: _waiting(agent) <= 2, "the store to have all")
+            agent.process.terminate()
+            agent.process.wait(60)
+        with closing(connect(journal)) as db:
+            settled = db.execute("SELECT tick_id FROM exporter").fetchone()[0]
+            ticks = History(db, 0, {}).ticks(10**6, until=settled)
+        want = expected(row for _, rows in ticks for row in rows)
+        assert len(ticks) > ROUNDS
+        assert differences(_at_times_of(store.samples(), want), want, TOLERANCE) == []
+
+
+def _at_times_of(got: Samples, want: Samples) -> Samples:
+    """Leave out what was said once more, and what came after the last tick that was settled."""
+    times = {series: {at_ms for at_ms, _ in points} for series, points in want.items()}
+    kept = {
+        series: sorted({point for point in points if point[0] in times.get(series, ())})
+        for series, points in got.items()
+    }
+    return {series: points for series, points in kept.items() if points}
