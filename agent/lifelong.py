@@ -8,6 +8,7 @@ goes down.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from math import inf, nextafter
 from operator import attrgetter
 from typing import NamedTuple
 
@@ -147,7 +148,9 @@ class Lifelong:
             chain = Chain(0.0, raw, epoch)
         elif origin == "device":
             # An administrator may clear what the board keeps; nothing new happened then.
-            base = chain.base + max(0.0, chain.raw - raw)
+            base = chain.base if raw >= chain.raw else chain.total - raw
+            while base + raw < chain.total:  # rounding must not take any back
+                base = nextafter(base, inf)
             chain = Chain(base, raw, epoch)
         elif epoch != chain.epoch or (anew and origin == "driver") or raw < RESET_BELOW * chain.raw:
             chain = Chain(chain.total, raw, epoch)

@@ -8,6 +8,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 
 from agent.errors import GputallyError, ReplayError, SettingsError
@@ -20,8 +21,8 @@ COMMANDS = {
     "status": "what every GPU does now, and who holds it",
     "holders": "who holds GPUs now, and how much of it without activity",
     "job": "what one job, pod or other holder had of this node",
-    "exporters": "how far each store is behind, and what became of what was sent",
-    "export": "write history out of a journal: line protocol, OpenMetrics, CSV",
+    "exporters": "how far each store is behind, what it took, what it refused",
+    "export": "write history out of a journal, for other tools",
     "findings": "what is wrong now, and what to do",
     "xid": "what the errors mean that the driver reports, and what to do",
     "doctor": "what can be read on this node, what cannot, and why",
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="gputally",
         description="An exact account of every GPU-second of a node.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
     )
     parser.add_argument("--version", action="version", version=f"gputally {own_version()}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
