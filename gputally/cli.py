@@ -8,7 +8,6 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
 from importlib import import_module
 
 from agent.errors import GputallyError, ReplayError, SettingsError
@@ -41,6 +40,15 @@ then, beside it:        gputally status
 """
 
 
+class _Formatter(argparse.RawDescriptionHelpFormatter):
+    """Gives the longest command room beside its help, which argparse forgets to indent."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        """Take an argument's help."""
+        super().add_argument(action)
+        self._action_max_length = max(self._action_max_length, max(map(len, COMMANDS)) + 4)
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run one subcommand; give the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -49,7 +57,7 @@ def main(arguments: Sequence[str]) -> int:
         prog="gputally",
         description="An exact account of every GPU-second of a node.",
         epilog=EPILOG,
-        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=30),
+        formatter_class=_Formatter,
     )
     parser.add_argument("--version", action="version", version=f"gputally {own_version()}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
