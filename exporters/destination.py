@@ -23,7 +23,8 @@ class ExporterSettings:
 
     `kind` is influx (the v2 write API: InfluxDB 2 and 3, and VictoriaMetrics under /influx), influx1 (/write
     of InfluxDB 1.x) or remote_write (Prometheus, Mimir, Thanos, VictoriaMetrics, Grafana Cloud). `url` is the
-    server's for influx and influx1, the whole address of the endpoint for remote_write.
+    server's for influx and influx1, the whole address of the endpoint for remote_write. `spread_seconds` is
+    the most that a node waits before it sends, since all end their intervals together.
     """
 
     name: str = ""
@@ -43,6 +44,7 @@ class ExporterSettings:
     timeout_seconds: float = 30.0
     most_bytes: int = 4 * 1024 * 1024
     order: str = ""
+    spread_seconds: float = 4.0
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
@@ -60,6 +62,8 @@ class ExporterSettings:
             raise SettingsError(f"{where}: order must be newest_first or oldest_first")
         if not 1 <= self.timeout_seconds <= 600:  # noqa: PLR2004
             raise SettingsError(f"{where}: timeout_seconds must lie between 1 and 600")
+        if not 0 <= self.spread_seconds <= 60:  # noqa: PLR2004
+            raise SettingsError(f"{where}: spread_seconds must lie between 0 and 60")
         if self.most_bytes < SMALLEST_BATCH:
             raise SettingsError(f"{where}: most_bytes must be at least {SMALLEST_BATCH}")
         if bool(self.cert_file) != bool(self.key_file):

@@ -18,6 +18,7 @@ def shipment_of(settings: ExporterSettings) -> Shipment:
         transport=transport,
         most_bytes=settings.most_bytes,
         newest_first=settings.newest_first,
+        spread_seconds=settings.spread_seconds,
     )
 
 

@@ -2,6 +2,7 @@
 
 - Delivered and refused ticks are never sent again; an unreachable store gets them later, with growing pauses.
 - A batch that is refused is sent in halves, so that one bad row takes none of its neighbours along.
+- Nodes end their intervals together; each waits a while of its own choice before it sends.
 - After an outage the newest ticks go first, then the others, oldest first, in between new ones; where a store
   wants samples in order, all go oldest first.
 """
@@ -48,6 +49,7 @@ class Shipment:
     transport: Transport
     most_bytes: int = 4 * 1024 * 1024
     newest_first: bool = True
+    spread_seconds: float = 0.0
 
 
 class Shipper:
@@ -69,6 +71,7 @@ class Shipper:
         self._wake = threading.Condition()
         self._due = self._closed = False
         self._thread: threading.Thread | None = None
+        self._spread_seconds = random.uniform(0.0, shipment.spread_seconds)  # noqa: S311  chance, not a secret
         self.name = shipment.name
         self.standing = Standing(name=shipment.name)
 
@@ -100,6 +103,8 @@ class Shipper:
                     self._wake.wait_for(
                         lambda: self._closed or (self._due and not self._failures), pause_seconds
                     )
+                if pause_seconds:
+                    self._wake.wait_for(lambda: self._closed, self._spread_seconds)
                 self._due = False
         self._forget()
         self._shipment.transport.close()
