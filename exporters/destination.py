@@ -14,7 +14,7 @@ from agent.errors import SettingsError
 
 KINDS = ("influx", "influx1", "remote_write")
 LONGEST_SECRET = 64 * 1024
-SMALLEST_BATCH = 64 * 1024
+_BOUNDS = {"timeout_seconds": (1, 600), "spread_seconds": (0, 60), "most_bytes": (65_536, 2**30)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,12 +60,9 @@ class ExporterSettings:
             raise SettingsError(f"{where}: kind {self.kind} needs {needed}")
         if self.order not in ("", "newest_first", "oldest_first"):
             raise SettingsError(f"{where}: order must be newest_first or oldest_first")
-        if not 1 <= self.timeout_seconds <= 600:  # noqa: PLR2004
-            raise SettingsError(f"{where}: timeout_seconds must lie between 1 and 600")
-        if not 0 <= self.spread_seconds <= 60:  # noqa: PLR2004
-            raise SettingsError(f"{where}: spread_seconds must lie between 0 and 60")
-        if self.most_bytes < SMALLEST_BATCH:
-            raise SettingsError(f"{where}: most_bytes must be at least {SMALLEST_BATCH}")
+        for name, (least, most) in _BOUNDS.items():
+            if not least <= getattr(self, name) <= most:
+                raise SettingsError(f"{where}: {name} must lie between {least} and {most}")
         if bool(self.cert_file) != bool(self.key_file):
             raise SettingsError(f"{where}: a client certificate needs cert_file and key_file")
         if bool(self.username) != bool(self.password_file):
