@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import SettingsError
-from exporters.destination import ExportersSettings, ExporterSettings, secret
+from exporters.destination import ExporterSettings, ExportersSettings, secret
 
 GOOD = {"name": "fleet", "kind": "influx1", "url": "http://store:8086", "database": "gpu"}
 
