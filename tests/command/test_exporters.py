@@ -67,11 +67,7 @@ def test_an_agent_delivers_and_says_how_far_it_is(tmp_path: Path) -> None:
                 until(lambda: agent.samples("gputally_exporter_delivered_ticks_total"), "the exporters")
                 wanted_ticks = _delivered(agent) + 3
                 until(partial(_has_delivered, agent, wanted_ticks), "three ticks to be delivered")
-                up = {
-                    dict(labels)["exporter"]: value
-                    for (_, labels), value in agent.samples("gputally_exporter_up").items()
-                }
-                assert up == {"fleet": 1.0, "nowhere": 0.0}
+                until(partial(_are_up, agent, {"fleet": 1.0, "nowhere": 0.0}), "both to have been tried")
                 agent.process.send_signal(signal.SIGTERM)
                 assert agent.process.wait(60) == 0
         stored = store.samples('{__name__="gpu_busy_ratio"}')
@@ -91,6 +87,11 @@ def test_an_agent_delivers_and_says_how_far_it_is(tmp_path: Path) -> None:
         said = gputally(tmp_path, "exporters", "--journal", journal, "--settings", settings)
         assert said.code == 1
         assert "failing" in said.out.splitlines()[2]
+
+
+def _are_up(agent: Agent, wanted: dict[str, float]) -> bool:
+    found = agent.samples("gputally_exporter_up").items()
+    return {dict(labels)["exporter"]: value for (_, labels), value in found} == wanted
 
 
 def _has_delivered(agent: Agent, ticks: float) -> bool:
