@@ -13,7 +13,6 @@ from functools import lru_cache
 from math import exp
 from typing import NamedTuple
 
-from agent.holders.contract import Claimant
 from agent.simulated.work import NO_WORK, Work
 from agent.tick import Process
 
@@ -116,6 +115,17 @@ class Counters(NamedTuple):
 FIRST_REASON = Counters._fields.index("power_cap_us")
 
 
+class Given(NamedTuple):
+    """A job that a scheduler gave a GPU to, whether it runs anything or not."""
+
+    name: str
+    user: str
+    account: str
+    partition: str
+    qos: str
+    title: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
     """What a GPU does from `start_us` of its cycle until the next phase; `celsius` is where it is heading."""
@@ -131,7 +141,7 @@ class Phase:
     listed: tuple[Process, ...] = ()
     memory_bytes: int = 0
     lost: bool = False
-    given: Claimant | None = None
+    given: Given | None = None
 
     def grown(self, elapsed_us: int) -> list[int]:
         """Tell by how much each counter grew in the first so many microseconds."""

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
-from agent.holders.contract import Claimant
-from agent.simulated.phases import HOUR_US, NEVER, SECOND_US, WEEK_US, Pattern, pattern, scatter
+from agent.simulated.phases import HOUR_US, NEVER, SECOND_US, WEEK_US, Given, Pattern, pattern, scatter
 from agent.simulated.work import NO_WORK, NOTEBOOK, SERVING, TRAINING, Work
 
 DAYS = range(7)
@@ -35,7 +34,7 @@ class Act:
     throttles: tuple[tuple[str, Pattern], ...] = ()
     hot: bool = False
     lost: bool = False
-    given: Claimant | None = None
+    given: Given | None = None
 
 
 class Plan(NamedTuple):
@@ -85,8 +84,7 @@ _CHAT = Job("svc-chat", "python -m serving.chat --port 8001", 0.78)
 _EMBED = Job("svc-embed", "python -m serving.embed --batch 64", 0.34)
 _NOTEBOOK = Job("bob", "python -m ipykernel_launcher -f kernel.json", 0.42)
 _STUDY = Job("carol", "python evaluate.py --suite long", 0.55)
-_EVALUATION = Claimant(
-    kind="slurm",
+_EVALUATION = Given(
     name="88412",
     user="carol",
     account="speech",

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from typing import Literal
 
 from agent.errors import SettingsError
-from agent.holders.contract import Claimant
 from agent.simulated.defects import SOUND, Defects
 from agent.simulated.models import MODELS, Model
 from agent.simulated.phases import (
@@ -16,6 +15,7 @@ from agent.simulated.phases import (
     REASONS,
     SECOND_US,
     Counters,
+    Given,
     Phase,
     SimProcess,
     Timeline,
@@ -94,7 +94,7 @@ class Simulation:
             if phase.given
         }
 
-    def given(self, index: int, at_us: int) -> Claimant | None:
+    def given(self, index: int, at_us: int) -> Given | None:
         """Return the job that was given a GPU, whether it runs anything or not."""
         return self.phase(index, at_us).given
 

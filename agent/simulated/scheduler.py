@@ -30,7 +30,7 @@ class Scheduler:
         for index in range(self._simulation.count):
             job = self._simulation.given(index, at_us)
             if job is not None:
-                given[self._simulation.uuid(index)] = (job,)
+                given[self._simulation.uuid(index)] = (Claimant(kind="slurm", **job._asdict()),)
         return Answer(given=given, named={f"slurm:{job.name}": job for (job,) in given.values()})
 
     def close(self) -> None:
