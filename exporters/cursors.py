@@ -34,6 +34,11 @@ class Cursor:
         """The newest tick that was settled."""
         return self.ahead_to or self.tick_id
 
+    def close_gap(self) -> None:
+        """Go on from the newest tick that was settled, if none before it is left."""
+        if self.ahead_to and self.tick_id >= self.ahead_from:
+            self.tick_id, self.ahead_from, self.ahead_to = max(self.ahead_to, self.tick_id), 0, 0
+
     def standing(self, newest: int) -> Standing:
         """Tell how far it is, when the newest tick has this number."""
         behind = self.ahead_from - self.tick_id if self.ahead_to else 0

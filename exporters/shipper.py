@@ -98,12 +98,10 @@ class Shipper:
         while not self._closed:
             pause_seconds = self.step()
             with self._wake:
-                ready = self._closed if self._failures else self._due or self._closed
-                if pause_seconds and not ready:
+                if pause_seconds:
                     self._wake.wait_for(
                         lambda: self._closed or (self._due and not self._failures), pause_seconds
                     )
-                if pause_seconds:
                     self._wake.wait_for(lambda: self._closed, self._spread_seconds)
                 self._due = False
         self._forget()
@@ -152,13 +150,10 @@ class Shipper:
         if batch:
             self._back = batch[-1][0].id, self._back[1]
             return batch, False
-        self._close_gap(cursor)
-        return [], True
-
-    def _close_gap(self, cursor: Cursor) -> None:
-        cursor.tick_id, cursor.ahead_from, cursor.ahead_to = cursor.ahead_to, 0, 0
-        self._back = None
+        cursor.tick_id = cursor.ahead_from
+        cursor.close_gap()
         self._cursors.save(cursor)
+        return [], True
 
     def _settle(self, cursor: Cursor, batch: Batch) -> None:
         """Move the cursor beyond a batch."""
@@ -169,8 +164,7 @@ class Shipper:
             cursor.ahead_to = last
         else:
             cursor.tick_id = last
-        if cursor.ahead_to and cursor.tick_id >= cursor.ahead_from:
-            cursor.tick_id, cursor.ahead_from, cursor.ahead_to = cursor.ahead_to, 0, 0
+        cursor.close_gap()
         cursor.success_ms, cursor.failure = now_ms(), ""
         self._cursors.save(cursor)
         self.standing = replace(cursor.standing(last), waiting_ticks=self.standing.waiting_ticks - len(batch))
@@ -254,12 +248,7 @@ class Shipper:
                     "exporter %s: the journal dropped %d ticks before they were sent", self.name, gone
                 )
             cursor.tick_id = oldest - 1
-            if cursor.ahead_to and cursor.tick_id >= cursor.ahead_from:
-                cursor.tick_id, cursor.ahead_from, cursor.ahead_to = (
-                    max(cursor.ahead_to, cursor.tick_id),
-                    0,
-                    0,
-                )
+            cursor.close_gap()
             self._cursors.save(cursor)
 
     def _open(self) -> sqlite3.Connection:
