@@ -14,6 +14,7 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 from agent.holders.contract import Answer, Claimant, Question, WorldError
+from agent.holders.names import printable
 
 SOCKETS = ("/var/run/docker.sock", "/run/podman/podman.sock")
 AGAIN_SECONDS = 300.0
@@ -185,17 +186,12 @@ def _claimant(one: str, told: object) -> Claimant | None:
         return None
     return Claimant(
         kind="container",
-        name=_printable(told["Name"]).removeprefix("/") or one[:12],
-        title=_printable(told["Config"].get("Image") or ""),
+        name=printable(told["Name"], LONGEST_TEXT).removeprefix("/") or one[:12],
+        title=printable(told["Config"].get("Image") or "", LONGEST_TEXT),
         labels=labels,
     )
 
 
 def _labels(told: Mapping[object, object]) -> dict[str, str]:
     texts = [(key, text) for key, text in told.items() if isinstance(key, str) and isinstance(text, str)]
-    return {_printable(key): _printable(text) for key, text in texts[:MOST_LABELS]}
-
-
-def _printable(text: str) -> str:
-    """Shorten a text, with ? for what does not print."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text[:LONGEST_TEXT])
+    return {printable(key, LONGEST_TEXT): printable(text, LONGEST_TEXT) for key, text in texts[:MOST_LABELS]}

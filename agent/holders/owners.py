@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 
 from agent.errors import SettingsError
 from agent.holders.contract import Claimant
+from agent.holders.names import printable
 from agent.states import UNATTRIBUTED
 from agent.tick import Holder, Workload
 
@@ -130,6 +131,6 @@ def _usual_owner(one: Claimant) -> str:
 
 def tame(text: str) -> str:
     """Make a text harmless wherever it ends up: short, and printable without direction marks."""
-    kept = "".join(one if one.isprintable() else "?" for one in text[: LONGEST_NAME + 1])
+    kept = printable(text, LONGEST_NAME + 1)
     kept = kept.encode("utf-8", "replace").decode()
     return kept if len(kept) <= LONGEST_NAME else f"{kept[: LONGEST_NAME - 1]}…"

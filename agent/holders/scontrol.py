@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.holders.contract import WorldError
-from agent.holders.slurm_jobs import FIELDS, Job, clean, jobs_of
+from agent.holders.names import printable
+from agent.holders.slurm_jobs import FIELDS, LONGEST_NAME, Job, jobs_of
 
 TIMEOUT_SECONDS = 5.0
 END_SECONDS = 1.0
@@ -177,6 +178,8 @@ class SlurmCommands:
     @staticmethod
     def _checked(done: Done, command: str) -> Done:
         if done.code:
-            words = clean(done.words.strip().rpartition("\n")[2]) or f"exit code {done.code}"
+            words = (
+                printable(done.words.strip().rpartition("\n")[2], LONGEST_NAME) or f"exit code {done.code}"
+            )
             raise WorldError(f"{command} failed ({words}): run it by hand as the agent's user")
         return done

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.holders.contract import Claimant
+from agent.holders.names import printable
 from agent.holders.slurm_gres import Gres, gres_of, includes
 
 FIELDS = "AFKuaPqTSwj"
@@ -71,7 +72,7 @@ class Job:
             account=self.account,
             partition=self.partition,
             qos=self.qos,
-            title=clean(self.title),
+            title=printable(self.title, LONGEST_NAME),
         )
 
 
@@ -91,11 +92,6 @@ class Node:
     drained: str = ""
 
 
-def clean(text: str, longest: int = LONGEST_NAME) -> str:
-    """Make a text of others harmless: short and printable, without marks that turn the writing round."""
-    return "".join(one if one.isprintable() else "?" for one in text[:longest])
-
-
 def jobs_of(text: str, mark: str) -> dict[str, Job]:
     """Read what squeue printed with `mark` around and between all fields, by the jobs' numbers."""
     found = {}
@@ -108,7 +104,7 @@ def jobs_of(text: str, mark: str) -> dict[str, Job]:
         if not (number.isascii() and number.isdigit()):
             continue
         user, account, partition, qos, state, started = (
-            clean("" if name in NONE else name) for name in names
+            printable("" if name in NONE else name, LONGEST_NAME) for name in names
         )
         found[number] = Job(
             number=number,
@@ -182,7 +178,7 @@ def _drained(state: str, line: str) -> str:
     if not stopped:
         return ""
     found = _REASON.search(line)
-    reason = clean(" ".join(found[1].split()), LONGEST_REASON) if found else ""
+    reason = printable(" ".join(found[1].split()), LONGEST_REASON) if found else ""
     return f"{stopped[0]}: {reason}"[:LONGEST_REASON] if reason and reason not in NONE else stopped[0]
 
 
