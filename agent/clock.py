@@ -5,6 +5,7 @@
 
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Protocol
 
 
@@ -24,6 +25,11 @@ class Clock(Protocol):
 def now_ms() -> int:
     """Milliseconds since the Unix epoch, for those who only ask the time once."""
     return time.time_ns() // 1_000_000
+
+
+def moment(at_ms: int) -> str:
+    """Say a moment in UTC, to the second."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 class SystemClock:

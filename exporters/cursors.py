@@ -5,6 +5,7 @@ first: then those in (ahead_from, ahead_to] are settled as well, and the cursor 
 """
 
 import sqlite3
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -12,18 +13,29 @@ from pathlib import Path
 from agent.journal_file import connect, translated
 from agent.view import Standing
 
+NEW = -1
+"""The tick of a cursor that was never saved."""
+
 
 @dataclass(slots=True)
 class Cursor:
-    """How far an exporter is, and what became of what it sent; times are 0 for never."""
+    """How far an exporter is, and what became of what it sent; times are 0 for never.
+
+    `tick_ms` is the end of the cursor's tick. What the journal dropped unsent lay between `dropped_from_ms`
+    and `dropped_until_ms`. `resends` counts how often the cursor was put back.
+    """
 
     name: str
     tick_id: int = 0
+    tick_ms: int = 0
     ahead_from: int = 0
     ahead_to: int = 0
+    resends: int = 0
     delivered_ticks: int = 0
     refused_rows: int = 0
     dropped_ticks: int = 0
+    dropped_from_ms: int = 0
+    dropped_until_ms: int = 0
     success_ms: int = 0
     failure_ms: int = 0
     failure: str = ""
@@ -38,6 +50,21 @@ class Cursor:
         """Go on from the newest tick that was settled, if none before it is left."""
         if self.ahead_to and self.tick_id >= self.ahead_from:
             self.tick_id, self.ahead_from, self.ahead_to = max(self.ahead_to, self.tick_id), 0, 0
+
+    def pass_dropped(self, oldest: int, oldest_ms: int) -> int:
+        """Go on from the oldest tick that is left, which began then; give how many were lost unsent."""
+        first, last = self.tick_id + 1, oldest - 1
+        lost = last - first + 1
+        if lost <= 0:
+            return 0
+        if self.ahead_to:
+            lost -= max(0, min(last, self.ahead_to) - self.ahead_from)
+        self.dropped_ticks += lost
+        self.dropped_from_ms = self.dropped_from_ms or self.tick_ms
+        self.dropped_until_ms = oldest_ms
+        self.tick_id, self.tick_ms = last, oldest_ms
+        self.close_gap()
+        return lost
 
     def standing(self, newest: int) -> Standing:
         """Tell how far it is, when the newest tick has this number."""
@@ -54,6 +81,15 @@ class Cursor:
 
 _COLUMNS = tuple(field.name for field in fields(Cursor))
 _ALL = f"SELECT {', '.join(_COLUMNS)} FROM exporter"
+_SAVE = f"""
+INSERT INTO exporter ({", ".join(_COLUMNS)}) VALUES ({", ".join("?" * len(_COLUMNS))})
+ON CONFLICT (name) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
+WHERE exporter.resends = excluded.resends
+"""
+_PUT_BACK = """
+UPDATE exporter SET tick_id = min(tick_id, ?), ahead_from = 0, ahead_to = 0, resends = resends + 1
+WHERE name = ?
+"""
 
 
 class Cursors:
@@ -63,23 +99,26 @@ class Cursors:
         self._path = path
 
     def load(self, name: str) -> Cursor:
-        """Read a cursor; a new one stands before the first tick."""
+        """Read a cursor; one that was never saved stands at NEW."""
         try:
             with closing(connect(self._path)) as db:
                 row = db.execute(f"{_ALL} WHERE name = ?", (name,)).fetchone()
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
-        return Cursor(*row) if row else Cursor(name)
+        return Cursor(*row) if row else Cursor(name, tick_id=NEW)
 
     def save(self, cursor: Cursor) -> None:
-        """Write a cursor; what it passed is never sent again."""
-        marks = ", ".join("?" * len(_COLUMNS))
-        values = [getattr(cursor, name) for name in _COLUMNS]
+        """Write a cursor, unless it was put back meanwhile."""
+        self._write(_SAVE, [getattr(cursor, name) for name in _COLUMNS])
+
+    def put_back(self, name: str, tick_id: int) -> None:
+        """Have all ticks after a number sent again; one that is further back stays there."""
+        self._write(_PUT_BACK, (tick_id, name))
+
+    def _write(self, statement: str, values: Sequence[object]) -> None:
         try:
             with closing(connect(self._path, writable=True)) as db:
-                db.execute(
-                    f"INSERT OR REPLACE INTO exporter ({', '.join(_COLUMNS)}) VALUES ({marks})", values
-                )
+                db.execute(statement, values)
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent.clock import now_ms
+from agent.clock import moment, now_ms
 from agent.errors import JournalError
 from agent.journal_file import connect
 from agent.view import Standing
@@ -66,6 +66,7 @@ class Shipper:
         self._back: tuple[int, History] | None = None
         self._pending: Batch = []
         self._pending_live = True
+        self._resends = 0
         self._failures = 0
         self._told = ""
         self._wake = threading.Condition()
@@ -118,8 +119,9 @@ class Shipper:
     def _step(self) -> float:
         db = self._open()
         cursor = self._cursors.load(self.name)
-        oldest, newest = db.execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM tick").fetchone()
-        self._skip_dropped(cursor, oldest, newest)
+        if cursor.resends != self._resends:
+            self._resends, self._pending = cursor.resends, []
+        newest = self._begin(db, cursor)
         self.standing = cursor.standing(newest)
         if self._shipment.newest_first and not cursor.ahead_to and newest - cursor.tick_id > LIVE_TICKS:
             cursor.ahead_from = cursor.ahead_to = newest - LIVE_TICKS
@@ -165,6 +167,8 @@ class Shipper:
         else:
             cursor.tick_id = last
         cursor.close_gap()
+        if cursor.tick_id == last:
+            cursor.tick_ms = batch[-1][0].end_ms
         cursor.success_ms, cursor.failure = now_ms(), ""
         self._cursors.save(cursor)
         self.standing = replace(cursor.standing(last), waiting_ticks=self.standing.waiting_ticks - len(batch))
@@ -236,20 +240,27 @@ class Shipper:
         longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 10))
         return max(asked_seconds, random.uniform(longest / 2, longest))  # noqa: S311  chance, not a secret
 
-    def _skip_dropped(self, cursor: Cursor, oldest: int, newest: int) -> None:
-        """Pass over ticks that the journal's bounds have dropped, and count them."""
-        if cursor.tick_id > newest:  # another journal: its numbers begin anew
-            cursor.tick_id = cursor.ahead_from = cursor.ahead_to = 0
-        gone = oldest - 1 - cursor.tick_id
-        if oldest and gone > 0:
-            if cursor.tick_id or cursor.delivered_ticks:
-                cursor.dropped_ticks += gone
-                log.warning(
-                    "exporter %s: the journal dropped %d ticks before they were sent", self.name, gone
-                )
-            cursor.tick_id = oldest - 1
-            cursor.close_gap()
+    def _begin(self, db: sqlite3.Connection, cursor: Cursor) -> int:
+        """Put a cursor where there are ticks, count what the journal's bounds dropped; give the newest."""
+        oldest, newest = db.execute("SELECT coalesce(min(id), 0), coalesce(max(id), 0) FROM tick").fetchone()
+        found = db.execute("SELECT start_ms FROM tick WHERE id = ?", (oldest,)).fetchone()
+        oldest_ms = found[0] if found else 0
+        if cursor.tick_id < 0 or cursor.reached > newest:  # a new one, or another journal
+            cursor.tick_id, cursor.tick_ms = max(0, oldest - 1), oldest_ms
+            cursor.ahead_from = cursor.ahead_to = 0
             self._cursors.save(cursor)
+        elif cursor.tick_id < oldest - 1:
+            lost = cursor.pass_dropped(oldest, oldest_ms)
+            self._cursors.save(cursor)
+            if lost:
+                log.warning(
+                    "exporter %s: the journal dropped %d ticks between %s and %s before they were sent",
+                    self.name,
+                    lost,
+                    moment(cursor.dropped_from_ms),
+                    moment(cursor.dropped_until_ms),
+                )
+        return int(newest)
 
     def _open(self) -> sqlite3.Connection:
         """Open the journal, anew when another file lies in its place. Raises JournalError."""

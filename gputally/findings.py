@@ -4,8 +4,9 @@ import argparse
 import json
 from dataclasses import asdict
 
+from agent.clock import moment
 from agent.restore import open_findings
-from gputally.status import moment, reader_arguments, reading
+from gputally.status import reader_arguments, reading
 from gputally.tables import tidy
 from reports.now import GpuNow, now
 

@@ -5,8 +5,9 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 
+from agent.clock import moment
 from agent.tick import said
-from gputally.status import moment, reader_arguments, reading
+from gputally.status import reader_arguments, reading
 from gputally.tables import NONE, columns, duration, energy, hours, share, tidy
 from reports.holders import Held, holders_now
 

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 
+from agent.clock import moment
 from agent.tick import said
 from gputally.holders import length_of, places
-from gputally.status import moment, reader_arguments, reading
+from gputally.status import reader_arguments, reading
 from gputally.tables import NONE, energy, hours, share, tidy
 from reports.holders import Held, tenures_named
 

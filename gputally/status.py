@@ -7,10 +7,9 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
-from agent.clock import now_ms
+from agent.clock import moment, now_ms
 from agent.errors import JournalError
 from agent.journal_file import connect, translated
 from agent.tick import State
@@ -69,11 +68,6 @@ def table(found: Now, at_ms: int) -> str:
         parts.append(f"{tidy(node)}: {len(gpus)} GPUs\n{_columns([_row(gpu) for gpu in gpus])}")
     parts.append(_day(found))
     return "\n\n".join(parts)
-
-
-def moment(at_ms: int) -> str:
-    """Say a moment in UTC, to the second."""
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _headline(found: Now, at_ms: int) -> str:

@@ -560,8 +560,9 @@ def test_the_tables_are_these(path: Path) -> None:
         "counter": ["gpu_id", "name", "base", "raw", "epoch"],
         "event": ["id", "node_id", "gpu_id", "at_ms", "kind", "text"],
         "exporter": [
-            *("name", "tick_id", "ahead_from", "ahead_to", "delivered_ticks", "refused_rows"),
-            *("dropped_ticks", "success_ms", "failure_ms", "failure", "refusal"),
+            *("name", "tick_id", "tick_ms", "ahead_from", "ahead_to", "resends"),
+            *("delivered_ticks", "refused_rows", "dropped_ticks", "dropped_from_ms", "dropped_until_ms"),
+            *("success_ms", "failure_ms", "failure", "refusal"),
         ],
         "finding": [
             *("id", "node_id", "gpu_id", "rule", "severity"),

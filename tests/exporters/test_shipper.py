@@ -240,21 +240,90 @@ def test_a_batch_is_bounded_in_bytes(path: Path) -> None:
     assert store.kept == all_points(path)
 
 
-def test_what_the_journal_dropped_is_counted(path: Path) -> None:
-    """Ticks beyond the journal's bound are gone: the cursor passes them, and says how many."""
+def drop(path: Path, ticks: int) -> None:
+    """Let the bounds of the journal take its oldest ticks."""
+    keep = JournalSettings(sync="normal", tick_age_days=(200 - ticks) * INTERVAL_MS / 86_400_000)
+    with closing(Journal(path, keep, MIDNIGHT)) as journal:
+        assert journal.prune(MIDNIGHT + 200 * INTERVAL_MS) == ticks - 1
+
+
+@pytest.mark.parametrize("sent", [0, 1])
+def test_what_the_journal_dropped_is_counted_and_named(
+    path: Path, caplog: pytest.LogCaptureFixture, sent: int
+) -> None:
+    """Ticks beyond its bound are gone: the cursor passes them, and says how many, from when to when."""
     store = Store()
     one = shipper(path, store)
-    one.step()
+    for _ in range(sent):
+        one.step()
     store.act = lambda _: DOWN
     one.step()
-    keep = JournalSettings(sync="normal", tick_age_days=100 * INTERVAL_MS / 86_400_000)
-    with closing(Journal(path, keep, MIDNIGHT)) as journal:
-        journal.prune(MIDNIGHT + 200 * INTERVAL_MS)
+    drop(path, 100)
     store.act = lambda _: DELIVERED
     list(steps(shipper(path, store)))
-    left = 200 - 99
-    assert cursor(path).dropped_ticks == 200 - left - BATCH_TICKS
+    found = cursor(path)
+    assert found.dropped_ticks == 99 - sent * BATCH_TICKS
+    assert found.delivered_ticks + found.dropped_ticks == found.tick_id == 200
+    assert found.dropped_from_ms == MIDNIGHT + sent * BATCH_TICKS * INTERVAL_MS
+    assert found.dropped_until_ms == MIDNIGHT + 99 * INTERVAL_MS
+    assert f"dropped {found.dropped_ticks} ticks between 2026-01-06 00:0" in caplog.text
+
+
+def test_what_went_ahead_is_not_counted_as_dropped(path: Path) -> None:
+    """The newest were sent first; then the journal drops those before them, and some of them."""
+    store = Store()
+    one = shipper(path, store, newest_first=True)
+    one.step()
+    drop(path, 160)
+    list(steps(one))
+    found = cursor(path)
+    assert found.dropped_ticks == 200 - LIVE_TICKS
+    assert found.delivered_ticks + found.dropped_ticks == found.tick_id == 200
+
+
+def test_a_journal_that_was_pruned_before_there_was_an_exporter_dropped_nothing(path: Path) -> None:
+    """A new exporter begins with what there is."""
+    drop(path, 100)
+    list(steps(shipper(path, Store())))
+    assert (cursor(path).dropped_ticks, cursor(path).delivered_ticks) == (0, 101)
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+def test_a_store_that_lost_data_gets_it_again(path: Path, newest_first: bool) -> None:  # noqa: FBT001
+    """A store that said yes to what it then lost: from a moment on all is sent again, while it goes on."""
+    store = Store()
+    one = shipper(path, store, newest_first=newest_first)
+    list(steps(one))
+    store.kept.clear()
+    Cursors(path).put_back("fleet", 50)
+    list(steps(one))
+    late = {key: value for key, value in all_points(path).items() if key[3] > MIDNIGHT + 50 * INTERVAL_MS}
+    assert late.items() <= store.kept.items()
+    assert min(key[3] for key in store.kept) == MIDNIGHT + 51 * INTERVAL_MS
     assert cursor(path).tick_id == 200
+
+
+def test_a_cursor_that_is_put_back_during_a_batch_stays_there(path: Path) -> None:
+    """Whoever was sending then does not move it forward again."""
+    store = Store()
+    one = shipper(path, store)
+    list(steps(one))
+    with books_at(path, now_ms=MIDNIGHT + 200 * INTERVAL_MS) as books:
+        work(books, MIDNIGHT + 200 * INTERVAL_MS, 3)
+
+    def act(_: list[Row]) -> Outcome:
+        store.act = lambda _: DOWN
+        Cursors(path).put_back("fleet", 20)
+        return DELIVERED
+
+    store.act = act
+    one.step()
+    assert cursor(path).tick_id == 20
+    one.step()
+    assert cursor(path).tick_id == 20
+    store.act = lambda _: DELIVERED
+    list(steps(one))
+    assert all_points(path).items() <= store.kept.items()
 
 
 def test_another_journal_in_its_place_is_begun_at_its_beginning(path: Path, tmp_path: Path) -> None:
