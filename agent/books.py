@@ -3,6 +3,7 @@
 A tick becomes ledger entries, the entries make the accounts grow, and all of it is committed to the journal.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -51,6 +52,9 @@ class Books:
         self.accounts = memory.accounts
         self.tally = Tally(settings, boot_id=boot_id, timelines=memory.timelines)
         self.readings_dropped = 0
+        self.events: Mapping[tuple[str, str], int] = {}
+        """How often what happened since the start, by GPU and kind, up to the interval before the latest."""
+        self._happened: Counter[tuple[str, str]] = Counter()
         self._boot_id = boot_id
         self._missing_ms = settings.missing_days * DAY_MS
         self._opened: list[Key] = []
@@ -205,6 +209,8 @@ class Books:
         grown = self.accounts.add(posting.entries, tick.end_ms)
         grown.update(self._opened)
         self._opened.clear()
+        self.events = {**{(one.uuid, one.kind): 0 for one in events}, **self._happened}
+        self._happened.update((one.uuid, one.kind) for one in events)
         self.journal.record(Record(tick, posting, frozenset(grown), tuple(events), left, findings))
         if self.journal.pending > PENDING_WHOLE:
             self.readings_dropped += self.journal.thin(PENDING_WHOLE)

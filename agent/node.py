@@ -24,7 +24,7 @@ from agent.kernel_log import KernelLog, log_began_ms
 from agent.prober import SILENCE_SECONDS, Ended, Hung
 from agent.release import Lets, Release
 from agent.tick import Finding, Hold, State, Tick, Xid
-from agent.view import Health, View, bounded, states_of
+from agent.view import Health, View, bounded, slice_states_of, states_of
 
 PRUNE_TICKS = 360
 LOOK_SECONDS = 3.0
@@ -253,10 +253,14 @@ class Node:
                 readings={reading.uuid: reading for reading in tick.readings},
                 states=states,
                 holders=held_by,
+                slice_states=slice_states_of(
+                    (one.slice, one.state, one.start_ms, one.elapsed_ms) for one in posting.entries
+                ),
                 accounts=self._accounts,
                 parts=dict(self._books.parts),
                 xids=dict(self._books.xids.counts),
                 findings=self._books.findings.open,
+                events=self._books.events,
                 health=self._health(),
             )
         )

@@ -276,10 +276,11 @@ def _split(
     """
     start_ms, end_ms = span
     if len(parts) == 1 and end_ms <= (start_ms // HOUR_MS + 1) * HOUR_MS:
-        state, holder, _, _, idle_ms = parts[0]
+        state, holder, _, piece, idle_ms = parts[0]
         if idle_ms is None or not start_ms < idle_ms < end_ms:  # nothing to cut, as nearly always
             idle = idle_ms is not None and idle_ms <= start_ms
-            yield _whole(line, State.HELD_IDLE if idle else state, holder, span, amounts)
+            state = State.HELD_IDLE if idle else state
+            yield _whole(line, state, holder, span, amounts)._replace(slice=piece)
             return
     weights = [part.weight for part in parts]
     marks = {edge for piece in _hours(*span) for edge in piece}

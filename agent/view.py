@@ -1,6 +1,6 @@
 """What a node shows of its latest interval: made once per tick, read by pages and by nobody else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.accounts import Account, Key
@@ -59,10 +59,12 @@ class View:
     readings: Mapping[str, Reading]
     states: Mapping[str, State]
     holders: Mapping[str, tuple[Seat, ...]]
+    slice_states: Mapping[str, State] = field(default_factory=dict)
     accounts: Sequence[tuple[Key, Account]]
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict)
     xids: Mapping[tuple[str, int], XidCount] = field(default_factory=dict)
     findings: Sequence[Finding] = ()
+    events: Mapping[tuple[str, str], int] = field(default_factory=dict)
     exporters: Sequence[Standing] = ()
     health: Health
 
@@ -103,3 +105,19 @@ def states_of(entries: Sequence[Entry]) -> tuple[dict[str, State], dict[str, tup
             seats = dict.fromkeys((*holders.get(entry.uuid, ()), (entry.holder, entry.slice)))
             holders[entry.uuid] = tuple(seats)
     return states, holders
+
+
+def slice_states_of(stretches: Iterable[tuple[str, State, int, int]]) -> dict[str, State]:
+    """Give each slice's latest state, of (slice, state, start, length); see states_of for which is told.
+
+    What is about a whole GPU, as when it is down or drained, tells no slice's.
+    """
+    found: dict[str, tuple[int, State]] = {}
+    for piece, state, start_ms, elapsed_ms in stretches:
+        before = found.get(piece)
+        if not piece or not elapsed_ms or (before and before[0] > start_ms):
+            continue
+        if before and before[0] == start_ms:
+            state = min(state, before[1], key=_ORDER.__getitem__)  # noqa: PLW2901
+        found[piece] = start_ms, state
+    return {piece: state for piece, (_, state) in found.items()}

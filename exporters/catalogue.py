@@ -63,12 +63,16 @@ def _quantities() -> dict[str, Family]:
 _OURS = {
     "gpu_info": _gpu("gauge", "Identity of the device", *IDENTITY),
     "gpu_slice_info": _gpu("gauge", "A MIG slice of the GPU; its value is its share", *SLICE_LABELS),
+    "gpu_slice_state": _gpu(
+        "gauge", "Whether a MIG slice is in this state; at most one is 1", *SLICE_LABELS, "state"
+    ),
     "gpu_xid_errors_total": _gpu("counter", "XIDs that the driver reported, by number", "xid"),
     "gpu_xid_last_timestamp_seconds": _gpu("gauge", "When an XID was last reported", "xid"),
     "gpu_holder_info": _gpu("gauge", "Who holds the GPU now, or a slice of it", *HOLDER.values(), "slice"),
     "gpu_up": _gpu("gauge", "Whether the GPU answers"),
     "gpu_state": _gpu("gauge", "Whether the GPU is in this state; exactly one is 1", "state"),
     "gpu_finding": _gpu("gauge", "A finding that is open", "rule", "severity"),
+    "gpu_events_total": _gpu("counter", "What happened to the GPU since the agent started", "event"),
     "gpu_tally_seconds_total": _gpu(
         "counter", "Time by state and owner; the states sum to all time", "state", "owner"
     ),
@@ -84,6 +88,7 @@ _OURS = {
     ),
     "gputally_journal_bytes": Family("gauge", "Bytes in use in the journal"),
     "gputally_journal_pending_ticks": Family("gauge", "Ticks that wait to be written"),
+    "gputally_events_total": Family("counter", "What happened to the agent since it started", ("event",)),
     "gputally_ticks_total": Family("counter", "Intervals entered"),
     "gputally_blind_ticks_total": Family("counter", "Intervals in which no GPU could be read"),
     "gputally_driver_calls_total": Family("counter", "Calls of NVML"),

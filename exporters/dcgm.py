@@ -22,6 +22,15 @@ CLASSIC, BASE_UNITS = "classic", "4.7"
 NAMINGS = (CLASSIC, "4.6", BASE_UNITS)
 """What dcgm-exporter writes by default up to 4.8; its fields as DCGM 4.6 calls them, and as DCGM 4.7 does."""
 
+LABELS = frozenset(
+    {
+        *("gpu", "UUID", "pci_bus_id", "device", "modelName", "Hostname", "hostname"),
+        *("DCGM_FI_DRIVER_VERSION", "DCGM_FI_SYSTEM_DRIVER_VERSION", "GPU_I_PROFILE", "GPU_I_ID"),
+        *("hpc_job", "container", "namespace", "pod"),
+    }
+)
+"""What labels of the settings must not be named: where one of ours is absent, they would be taken for it."""
+
 _NONE: Mapping[str, str] = MappingProxyType({})
 _Samples = Iterator[tuple[Mapping[str, str], float]]
 

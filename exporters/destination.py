@@ -11,8 +11,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from agent.errors import SettingsError
+from exporters.proxy import proxy_of
 
-KINDS = ("influx", "influx1", "remote_write")
+KINDS = ("influx", "influx1", "remote_write", "otlp")
 LONGEST_SECRET = 64 * 1024
 _BOUNDS = {"timeout_seconds": (1, 600), "spread_seconds": (0, 60), "most_bytes": (65_536, 2**30)}
 
@@ -22,9 +23,10 @@ class ExporterSettings:
     """One [[exporters.to]]: a store that gets every tick.
 
     `kind` is influx (the v2 write API: InfluxDB 2 and 3, and VictoriaMetrics under /influx), influx1 (/write
-    of InfluxDB 1.x) or remote_write (Prometheus, Mimir, Thanos, VictoriaMetrics, Grafana Cloud). `url` is the
-    server's for influx and influx1, the whole address of the endpoint for remote_write. `spread_seconds` is
-    the most that a node waits before it sends, since all end their intervals together.
+    of InfluxDB 1.x), remote_write (Prometheus, Mimir, Thanos, VictoriaMetrics, Grafana Cloud) or otlp
+    (OpenTelemetry's protocol over HTTP). `url` is the server's for influx and influx1, the whole address of
+    the endpoint for the others. `spread_seconds` is the most that a node waits before it sends, since all end
+    their intervals together.
     """
 
     name: str = ""
@@ -63,6 +65,10 @@ class ExporterSettings:
         for name, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, name) <= most:
                 raise SettingsError(f"{where}: {name} must lie between {least} and {most}")
+        try:
+            proxy_of(self.proxy)
+        except ValueError as error:
+            raise SettingsError(f"{where}: {error}") from error
         if bool(self.cert_file) != bool(self.key_file):
             raise SettingsError(f"{where}: a client certificate needs cert_file and key_file")
         if bool(self.username) != bool(self.password_file):
@@ -87,7 +93,12 @@ class ExportersSettings:
             raise SettingsError("[[exporters.to]] must have different names")
 
 
-_USUAL_ORDER = {"influx": "newest_first", "influx1": "newest_first", "remote_write": "oldest_first"}
+_USUAL_ORDER = {
+    "influx": "newest_first",
+    "influx1": "newest_first",
+    "remote_write": "oldest_first",
+    "otlp": "oldest_first",
+}
 
 
 def secret(path: str) -> str:

@@ -28,6 +28,12 @@ def _parts_of(settings: ExporterSettings) -> tuple[Encode, Transport]:
         from exporters.http_store import HttpStore  # noqa: PLC0415
 
         return remote_write.encode, HttpStore(settings, fixed=remote_write.HEADERS, zipped=False)
+    if settings.kind == "otlp":
+        from exporters import otlp  # noqa: PLC0415
+        from exporters.http_store import HttpStore  # noqa: PLC0415
+
+        store = HttpStore(settings, fixed=otlp.HEADERS, zipped=True, taken=otlp.outcome_of)
+        return otlp.encode, store
     from exporters import line_protocol  # noqa: PLC0415
 
     if settings.kind == "influx1":

@@ -14,6 +14,7 @@ from agent.pieces import PARTS, SLICE_QUANTITIES
 from agent.quantities import QUANTITIES
 from agent.restore import HOLDER as COLUMNS
 from agent.tick import Condition, State
+from agent.view import slice_states_of
 from exporters import past
 from exporters.catalogue import HOLDER, IDENTITY
 from exporters.past import FindingRow, PostingRow, ReadRow, Seat, SliceRow, TickRow, XidSum
@@ -117,8 +118,14 @@ class History:
             if slow and seat:
                 identity = ((name, str(seat.identity[name])) for name in IDENTITY)
                 yield Row(GPU, _filled((*labels[reading.gpu_id], *identity)), (("info", 1.0),), at_ms)
+        told = slice_states_of(
+            (one.slice, State(one.state), one.start_ms, one.elapsed_ms) for one in postings if one.slice
+        )
         for one in slices:
             yield _of_slice(labels[one.gpu_id], one, at_ms)
+            state_of_it = told.get(one.uuid)
+            if self._is_new(one.gpu_id, ("slice", one.uuid), state_of_it) or slow:
+                yield from _of_slice_state(labels[one.gpu_id], one, state_of_it, at_ms)
         for gpu_id, (state, holders) in _held(postings).items():
             if gpu_id in labels and (self._is_new(gpu_id, "held", (state, holders)) or slow):
                 yield from _of_holders(labels[gpu_id], state, holders, at_ms)
@@ -232,6 +239,12 @@ def _of_slice(labels: Labels, one: SliceRow, at_ms: int) -> Row:
     known = [(name, value) for name, value in told if value is not None]
     which = _filled((*labels, ("slice", one.uuid), ("profile", one.profile)))
     return Row(GPU, which, (("slice_info", one.weight_ratio), *known), at_ms)
+
+
+def _of_slice_state(labels: Labels, one: SliceRow, now: State | None, at_ms: int) -> Iterator[Row]:
+    which = _filled((*labels, ("slice", one.uuid), ("profile", one.profile)))
+    for each in _STATES if now else ():
+        yield Row(GPU, (*which, ("state", each.value)), (("slice_state", float(each is now)),), at_ms)
 
 
 def _held(postings: Iterable[PostingRow]) -> dict[int, tuple[State, tuple[Labels, ...]]]:

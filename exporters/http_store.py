@@ -1,22 +1,24 @@
-"""Sends batches by HTTP: to InfluxDB 1.x, and to what takes Prometheus remote write."""
+"""Sends batches by HTTP: to InfluxDB 1.x, and to what takes Prometheus remote write or OTLP."""
 
 import base64
 import gzip
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 import urllib3
 
-from exporters.destination import ExporterSettings, secret, tls
-from exporters.settle import Outcome, failed, settled
+from exporters.connections import connections, failure
+from exporters.destination import ExporterSettings, secret
+from exporters.settle import Outcome, Verdict, settled
 
-LONGEST_ANSWER = 64 * 1024
 USER_AGENT = "gputally"
 
 
 class HttpStore:
-    """One store. `fixed` are headers of the protocol; `zipped` says that bodies go gzipped."""
+    """One store. `fixed` are headers of the protocol; `zipped` says that bodies go gzipped.
+
+    `taken` settles a batch by the body of an answer that took it, where the protocol says something there.
+    """
 
     def __init__(
         self,
@@ -25,11 +27,13 @@ class HttpStore:
         fixed: Mapping[str, str] | None = None,
         *,
         zipped: bool,
+        taken: Callable[[bytes], Outcome] | None = None,
     ) -> None:
         self._settings = settings
         self._url = settings.url.rstrip("/") + path if path else settings.url
         self._fixed = dict(fixed or {})
         self._zipped = zipped
+        self._taken = taken
         self._pool: urllib3.PoolManager | None = None
 
     def send(self, body: bytes) -> Outcome:
@@ -40,32 +44,15 @@ class HttpStore:
             headers["Content-Encoding"] = "gzip"
         try:
             headers |= authorization(self._settings)
-            answer = self._connections().request(
-                "POST", self._url, body=body, headers=headers, redirect=False, preload_content=False
-            )
-            try:
-                text = answer.read(LONGEST_ANSWER).decode(errors="replace")
-            finally:
-                answer.release_conn()
+            if self._pool is None:
+                self._pool = connections(self._settings)
+            answer = self._pool.request("POST", self._url, body=body, headers=headers, redirect=False)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.close()  # a certificate may be renewed, an address changed
-            return failed(error)
-        return settled(answer.status, text, answer.headers.get("Retry-After"))
-
-    def _connections(self) -> urllib3.PoolManager:
-        if self._pool is None:
-            settings = self._settings
-            options: dict[str, Any] = {
-                "timeout": urllib3.Timeout(total=settings.timeout_seconds),
-                "retries": False,
-                "maxsize": 1,
-                "ssl_context": tls(settings) if settings.url.startswith("https") else None,
-            }
-            if settings.proxy:
-                self._pool = urllib3.ProxyManager(settings.proxy, **options)
-            else:
-                self._pool = urllib3.PoolManager(**options)
-        return self._pool
+            return failure(error)
+        said = answer.data
+        outcome = settled(answer.status, said.decode(errors="replace"), answer.headers.get("Retry-After"))
+        return self._taken(said) if self._taken and outcome.verdict is Verdict.DELIVERED else outcome
 
     def close(self) -> None:
         """Let go of connections."""

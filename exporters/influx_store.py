@@ -11,9 +11,10 @@ from influxdb_client.client.influxdb_client import InfluxDBClient
 from influxdb_client.rest import ApiException
 from influxdb_client.service.write_service import WriteService
 
+from exporters.connections import connections, failure
 from exporters.destination import ExporterSettings, secret
 from exporters.http_store import authorization
-from exporters.settle import DELIVERED, Outcome, failed, settled
+from exporters.settle import DELIVERED, Outcome, Verdict, settled, tidy
 
 
 class InfluxStore:
@@ -36,14 +37,18 @@ class InfluxStore:
                 precision="ms",
                 content_encoding="gzip",
                 content_type="text/plain; charset=utf-8",
+                _preload_content=False,  # else it fails on an answer that is no UTF-8
             )
         except ApiException as error:
             self.close()
+            body = error.body or b""
+            if not error.status:  # the client's way of saying that TLS failed
+                return Outcome(Verdict.UNREACHABLE, tidy(error.reason or "the connection failed"))
             headers: Any = error.headers or {}
-            return settled(int(error.status or 0), _text(error), headers.get("Retry-After"))
+            return settled(int(error.status), body.decode(errors="replace"), headers.get("Retry-After"))
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.close()
-            return failed(error)
+            return failure(error)
         return DELIVERED
 
     def _open(self) -> None:
@@ -55,12 +60,9 @@ class InfluxStore:
             token=secret(settings.token_file) if settings.token_file else "",
             org=settings.org,
             timeout=round(settings.timeout_seconds * 1000),
-            ssl_ca_cert=settings.ca_file or None,
-            cert_file=settings.cert_file or None,
-            cert_key_file=settings.key_file or None,
-            proxy=settings.proxy or None,
             retries=False,
         )
+        client.api_client.rest_client.pool_manager = connections(settings)
         for name, text in {**settings.headers, **authorization(settings)}.items():
             client.api_client.set_default_header(name, text)
         self._client, self._write = client, WriteService(client.api_client)  # type: ignore[no-untyped-call]
@@ -70,8 +72,3 @@ class InfluxStore:
         if self._client is not None:
             self._client.close()
         self._client = self._write = None
-
-
-def _text(error: ApiException) -> str:
-    body = error.body
-    return body.decode(errors="replace") if isinstance(body, bytes) else str(body or error.reason or "")

@@ -70,6 +70,11 @@ class Page(Collector):
         for one in view.findings:
             if one.uuid in gpus:
                 yield "gpu_finding", (*gpus[one.uuid], one.rule, one.severity), 1
+        for (uuid, kind), times in view.events.items():  # born as 0: one interval late
+            if uuid in gpus:
+                yield "gpu_events_total", (*gpus[uuid], kind), times
+            elif not uuid:
+                yield "gputally_events_total", (kind,), times
         yield from _accounts(view, gpus)
         yield from _health(view)
 
@@ -85,6 +90,9 @@ def _of_gpu(view: View, uuid: str, labels: tuple[str, ...]) -> Iterator[_Sample]
         yield "gpu_up", labels, int(reading.condition is Condition.OK)
         for piece in reading.slices or ():
             yield from _of_slice(piece, labels)
+            for state in State if piece.uuid in view.slice_states else ():
+                which = (*labels, piece.uuid, piece.profile, state.value)
+                yield "gpu_slice_state", which, int(state is view.slice_states[piece.uuid])
     for part in view.parts.get(uuid, ()) if _is_up(reading) else ():
         yield f"gpu_{part.quantity}", (*labels, *part.labels), part.value
     yield "gpu_info", (*labels, *(getattr(gpu, name) for name in IDENTITY)), 1
@@ -179,13 +187,21 @@ class Pages:
         self._view: View | None = None
         self._before: View | None = None
         self._published_at = 0.0
+        self._number = 0
         self._rendered: dict[str, bytes] = {}
+        self.tell: Callable[[], None] = lambda: None
 
     def publish(self, view: View) -> None:
-        """Take the view of a new interval; pages of the one before are forgotten."""
+        """Take the view of a new interval, and `tell` of it; pages of the one before are forgotten."""
         with self._lock:
             self._before, self._view, self._rendered = self._view, view, {}
             self._published_at = self._now_seconds()
+            self._number += 1
+        self.tell()
+
+    def number(self) -> int | None:
+        """Count the views so far; None while pages show no view, as there is none or it is stale."""
+        return self._number if self.fresh() is not None else None
 
     def fresh(self) -> View | None:
         """Give the latest view unless it is stale."""

@@ -21,13 +21,15 @@ class Outcome(NamedTuple):
     """What became of a batch, why, and how long the store asks to be left alone.
 
     `of_time` says that all of a batch was refused because it is too old or comes too late: parts of it would
-    be refused as well.
+    be refused as well. `refused` is how many figures of a batch that was delivered were refused all the same;
+    which ones is not known.
     """
 
     verdict: Verdict
     reason: str = ""
     retry_seconds: float = 0.0
     of_time: bool = False
+    refused: int = 0
 
 
 DELIVERED = Outcome(Verdict.DELIVERED)
@@ -39,8 +41,10 @@ _TIME = (
     "beyond retention",
     "too far behind",
 )
-_TOO_OLD_STATUS = 500
-"""What Prometheus with a window for late samples answers to those from before it."""
+_PERMANENT = "permanent error"
+_REFUSING_STATUS = 500
+"""What Prometheus with a window for late samples answers to those from before it, and a collector of
+OpenTelemetry to what it calls a permanent error; any other 500 may pass."""
 _FOR_GOOD = (400, 413, 422)
 """The batch as it is will never be taken. Everything else may be put right: 401, 403 and 404 by whoever runs
 the store or the settings, 429 and 5xx by waiting."""
@@ -62,7 +66,8 @@ def settled(status: int, text: str, retry_after: str | None = None) -> Outcome:
         return DELIVERED
     reason = tidy(f"HTTP {status}: {text}" if text else f"HTTP {status}")
     of_time = any(sign in text.lower() for sign in _TIME)
-    if status in _FOR_GOOD or (of_time and status == _TOO_OLD_STATUS):
+    is_meant = of_time or _PERMANENT in text.lower()
+    if status in _FOR_GOOD or (is_meant and status == _REFUSING_STATUS):
         return Outcome(Verdict.REFUSED, reason, of_time=of_time)
     return Outcome(Verdict.UNREACHABLE, reason, seconds_of(retry_after))
 

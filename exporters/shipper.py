@@ -11,7 +11,7 @@ import logging
 import random
 import sqlite3
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from agent.journal_file import connect
 from agent.view import Standing
 from exporters.cursors import Cursor, Cursors
 from exporters.history import History
-from exporters.past import TickRow
+from exporters.parcel import Batch, Parcel
 from exporters.rows import Row
 from exporters.settle import Outcome, Transport, Verdict
 
@@ -32,11 +32,8 @@ LIVE_TICKS = 60
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 IDLE_SECONDS = 30.0
 """How long to wait for a tick before looking by oneself."""
-MOST_HALVINGS = 200
-"""So many questions are put to find the bad rows of one batch; what is left then is refused as a whole."""
 log = logging.getLogger("gputally")
 
-Batch = list[tuple[TickRow, list[Row]]]
 Encode = Callable[[Iterable[Row]], bytes]
 
 
@@ -64,11 +61,10 @@ class Shipper:
         self._inode = 0
         self._live: tuple[int, History] | None = None
         self._back: tuple[int, History] | None = None
-        self._pending: Batch = []
-        self._pending_live = True
+        self._parcel: Parcel | None = None
         self._resends = 0
         self._failures = 0
-        self._told = ""
+        self._told = self._refusal = ""
         self._wake = threading.Condition()
         self._due = self._closed = False
         self._thread: threading.Thread | None = None
@@ -120,20 +116,23 @@ class Shipper:
         db = self._open()
         cursor = self._cursors.load(self.name)
         if cursor.resends != self._resends:
-            self._resends, self._pending = cursor.resends, []
+            self._resends, self._parcel = cursor.resends, None
         newest = self._begin(db, cursor)
         self.standing = cursor.standing(newest)
-        if self._shipment.newest_first and not cursor.ahead_to and newest - cursor.tick_id > LIVE_TICKS:
+        if self._shipment.newest_first and newest - cursor.reached > LIVE_TICKS:
             cursor.ahead_from = cursor.ahead_to = newest - LIVE_TICKS
-        if not self._pending:
-            self._pending, self._pending_live = self._next(db, cursor)
-        if not self._pending:
-            return IDLE_SECONDS
-        outcome = self._deliver(self._pending, cursor)
-        if outcome.verdict is Verdict.UNREACHABLE:
-            return self._fail(cursor, outcome)
-        self._settle(cursor, self._pending)
-        self._pending = []
+            self._parcel = None
+        if self._parcel is None:
+            batch, is_live = self._next(db, cursor)
+            if not batch:
+                return IDLE_SECONDS
+            self._parcel = Parcel(batch, is_live=is_live)
+        while self._parcel.part and not self._closed:
+            outcome = self._send(self._parcel)
+            if outcome.verdict is Verdict.UNREACHABLE:
+                return self._fail(cursor, outcome)
+            self._settle(cursor, self._parcel)
+        self._parcel = None
         return 0.0
 
     def _next(self, db: sqlite3.Connection, cursor: Cursor) -> tuple[Batch, bool]:
@@ -157,71 +156,60 @@ class Shipper:
         self._cursors.save(cursor)
         return [], True
 
-    def _settle(self, cursor: Cursor, batch: Batch) -> None:
-        """Move the cursor beyond a batch."""
-        last = batch[-1][0].id
-        if not self._pending_live:
-            cursor.tick_id = last
+    def _send(self, parcel: Parcel) -> Outcome:
+        """Send the next part of a parcel, cut where it is too large or something in it is refused."""
+        while True:
+            body = self._shipment.encode(parcel.rows)
+            if len(body) > self._shipment.most_bytes and parcel.halve():
+                continue
+            outcome = self._shipment.transport.send(body)
+            if outcome.verdict is Verdict.REFUSED and parcel.search(outcome):
+                continue
+            if outcome.verdict is Verdict.REFUSED or outcome.refused:
+                self._refuse(parcel, outcome)
+            return outcome
+
+    def _settle(self, cursor: Cursor, parcel: Parcel) -> None:
+        """Put the next part of a parcel away, and move the cursor beyond the ticks that are whole."""
+        ticks, last = parcel.settle()
+        if last is None:
+            return
+        if not parcel.is_live:
+            cursor.tick_id = last.id
         elif cursor.ahead_to:
-            cursor.ahead_to = last
+            cursor.ahead_to = last.id
         else:
-            cursor.tick_id = last
+            cursor.tick_id = last.id
         cursor.close_gap()
-        if cursor.tick_id == last:
-            cursor.tick_ms = batch[-1][0].end_ms
+        if cursor.tick_id == last.id:
+            cursor.tick_ms = last.end_ms
+        cursor.delivered_ticks += ticks
+        cursor.refused_rows += parcel.refused
+        cursor.refusal = parcel.refusal or cursor.refusal
+        parcel.refused = 0
         cursor.success_ms, cursor.failure = now_ms(), ""
         self._cursors.save(cursor)
-        self.standing = replace(cursor.standing(last), waiting_ticks=self.standing.waiting_ticks - len(batch))
+        waiting = self.standing.waiting_ticks - ticks
+        self.standing = replace(cursor.standing(last.id), waiting_ticks=waiting)
         if self._told:
             log.warning("exporter %s: the store takes data again", self.name)
         self._failures, self._told = 0, ""
 
-    def _deliver(self, batch: Batch, cursor: Cursor) -> Outcome:
-        """Send a batch, in parts where it is too large or refused; give the worst that came of it."""
-        before = cursor.refused_rows
-        outcome = self._send(batch, cursor, [MOST_HALVINGS])
-        if outcome.verdict is Verdict.UNREACHABLE:
-            cursor.refused_rows = before  # they will be refused once more
-        else:
-            cursor.delivered_ticks += len(batch)
-        return outcome
-
-    def _send(self, batch: Batch, cursor: Cursor, left: list[int]) -> Outcome:
-        rows = [row for _, several in batch for row in several]
-        body = self._shipment.encode(rows)
-        if len(body) > self._shipment.most_bytes and len(rows) > 1:
-            return self._send_halves(batch, cursor, left)
-        outcome = self._shipment.transport.send(body)
-        if outcome.verdict is not Verdict.REFUSED:
-            return outcome
-        left[0] -= 1
-        if len(rows) <= 1 or left[0] <= 0 or (outcome.of_time and len(batch) <= 1):
-            self._refuse(cursor, rows, outcome)
-            return outcome
-        return self._send_halves(batch, cursor, left)
-
-    def _send_halves(self, batch: Batch, cursor: Cursor, left: list[int]) -> Outcome:
-        worst = Outcome(Verdict.DELIVERED)
-        for half in _halves(batch):
-            outcome = self._send(half, cursor, left)
-            if outcome.verdict is Verdict.UNREACHABLE:
-                return outcome
-            if outcome.verdict is Verdict.REFUSED:
-                worst = outcome
-        return worst
-
-    def _refuse(self, cursor: Cursor, rows: Sequence[Row], outcome: Outcome) -> None:
-        """Count rows that will never be taken; the first of a kind is told."""
-        cursor.refused_rows += len(rows)
-        if outcome.reason != cursor.refusal:
-            cursor.refusal = outcome.reason
-            sample = rows[0]
+    def _refuse(self, parcel: Parcel, outcome: Outcome) -> None:
+        """Count rows that will never be taken, or a part of their figures; the first of a kind is told."""
+        rows = parcel.rows
+        refused = outcome.refused or len(rows)
+        parcel.refused += refused
+        parcel.refusal = outcome.reason
+        if outcome.reason != self._refusal:
+            self._refusal = outcome.reason
             log.warning(
-                "exporter %s: the store refuses %d rows for good, such as %s of %d: %s",
+                "exporter %s: the store refuses %d %s such as %s of %d: %s",
                 self.name,
-                len(rows),
-                dict(sample.labels),
-                sample.at_ms,
+                refused,
+                "figures for good, in a batch of rows" if outcome.refused else "rows for good,",
+                dict(rows[0].labels),
+                rows[0].at_ms,
                 outcome.reason,
             )
 
@@ -277,14 +265,4 @@ class Shipper:
         if self._db is not None:
             self._db.close()
         self._db = self._live = self._back = None
-        self._pending = []
-
-
-def _halves(batch: Batch) -> tuple[Batch, Batch]:
-    """Cut a batch in two: between ticks, or between the rows of one."""
-    if len(batch) > 1:
-        middle = len(batch) // 2
-        return batch[:middle], batch[middle:]
-    ((tick, rows),) = batch
-    middle = len(rows) // 2
-    return [(tick, rows[:middle])], [(tick, rows[middle:])]
+        self._parcel = None

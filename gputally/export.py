@@ -13,18 +13,21 @@ from pathlib import Path
 
 from agent.errors import JournalError, SettingsError
 from agent.quantities import QUANTITIES
-from agent.restore import HOLDER
 from exporters import past
 from exporters.history import History
+from exporters.table import TEXTS, nodes, pieces
+from gputally.output import whole_file
 from gputally.status import reader_arguments, reading
+from gputally.version import own_version
 from reports.window import moment_of, rfc3339
 
-FORMATS = ("influx", "openmetrics", "csv")
+FORMATS = ("influx", "openmetrics", "csv", "parquet")
 BATCH_TICKS = 20
 EPILOG = """\
 influx       line protocol in milliseconds: curl --data-binary @FILE '.../write?db=gpu&precision=ms'
 openmetrics  promtool tsdb create-blocks-from openmetrics FILE DIRECTORY
 csv          a row per GPU and interval; `gputally replay FILE` reads it back
+parquet      the same rows, typed, for DuckDB, pandas, Polars and Spark; needs pyarrow
 
   gputally export --since 2026-11-16 --until 2026-11-20T12:00:00Z --format csv --out week.csv
 """
@@ -47,12 +50,17 @@ def execute(options: argparse.Namespace) -> int:
     until_ms = moment_of(options.until, UTC) if options.until else past.FOREVER_MS
     if since_ms >= until_ms:
         raise SettingsError("--since must lie before --until")
+    if options.format == "parquet" and options.out is None and sys.stdout.isatty():
+        raise SettingsError(
+            "--format parquet is no text for a terminal: name a file with --out, or pipe it on"
+        )
     with reading(options) as db:
         span = _span(db, since_ms, until_ms)
-        write = {"influx": _influx, "openmetrics": _openmetrics, "csv": _csv}[options.format]
+        write = {"influx": _influx, "openmetrics": _openmetrics, "csv": _csv, "parquet": _parquet}
+        pieces_of_file = write[options.format](db, span)
         with contextlib.ExitStack() as stack:
-            out = stack.enter_context(options.out.open("wb")) if options.out else sys.stdout.buffer
-            for piece in write(db, span):
+            out = stack.enter_context(whole_file(options.out)) if options.out else sys.stdout.buffer
+            for piece in pieces_of_file:
                 out.write(piece)
             out.flush()
     return 0
@@ -94,33 +102,25 @@ def _openmetrics(db: sqlite3.Connection, span: past.Span) -> Iterator[bytes]:
 
 def _csv(db: sqlite3.Connection, span: past.Span) -> Iterator[bytes]:
     """Give a row per reading, with its holder: the one with the largest part, where there are several."""
-    seats = past.seats(db)
     buffer = io.StringIO()
-    table = csv.writer(buffer)
-    table.writerow(("time", "gpu", "node", "model", "owner", "holder", *QUANTITIES))
-    after = span[0]
-    while ticks := past.ticks(db, (after, span[1]), BATCH_TICKS):
-        piece = after, ticks[-1].id
-        readings, postings = past.readings(db, piece), past.postings(db, piece)
-        for tick in ticks:
-            holders = _largest(postings[tick.id])
-            for one in readings[tick.id]:
-                seat = seats[one.gpu_id][-1]
-                who = holders.get(one.gpu_id, ("", ""))
-                values = ("" if value is None else repr(value) for value in one.values)
-                table.writerow(
-                    (rfc3339(tick.end_ms), seat.uuid, tick.node, seat.identity["model"], *who, *values)
-                )
+    writer = csv.writer(buffer)
+    writer.writerow(("time", *TEXTS, *QUANTITIES))
+    for lines in pieces(db, span):
+        for line in lines:
+            values = ("" if value is None else repr(value) for value in line.values)
+            writer.writerow((rfc3339(line.end_ms), *line.texts, *values))
         yield buffer.getvalue().encode()
         buffer.seek(0)
         buffer.truncate()
-        after = piece[1]
 
 
-def _largest(postings: list[past.PostingRow]) -> dict[int, tuple[str, str]]:
-    found: dict[int, tuple[int, str, str]] = {}
-    for one in postings:
-        if one.holder and one.elapsed_ms > found.get(one.gpu_id, (-1,))[0]:
-            name = one.holder[HOLDER.index("name")]
-            found[one.gpu_id] = one.elapsed_ms, one.owner, name
-    return {gpu_id: (owner, name) for gpu_id, (_, owner, name) in found.items()}
+def _parquet(db: sqlite3.Connection, span: past.Span) -> Iterator[bytes]:
+    """Give the same rows, typed. Raises SettingsError where pyarrow is not installed."""
+    try:
+        from exporters.parquet import encode  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(
+            f"--format parquet needs pyarrow ({error}): install it beside gputally with "
+            f"{sys.executable} -m pip install 'pyarrow>=18'"
+        ) from error
+    return encode(pieces(db, span), nodes(db, span), own_version())

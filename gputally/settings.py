@@ -17,6 +17,7 @@ from agent.errors import SettingsError
 from agent.holders.settings import HolderSettings
 from agent.journal import JournalSettings
 from agent.states import StateSettings
+from exporters import dcgm
 from exporters.catalogue import FAMILIES
 from exporters.destination import ExportersSettings
 from exporters.web import WebSettings
@@ -26,7 +27,9 @@ PREFIX = "GPUTALLY_"
 FILE_VARIABLE = "GPUTALLY_SETTINGS"
 _OF_STORES = {"job", "instance", "time", "db", "_field", "_measurement"}
 """Labels that a store sets itself or refuses."""
-_RESERVED = {"slice", "profile", *_OF_STORES}.union(*(family.labels for family in FAMILIES.values()))
+_RESERVED = {"slice", "profile", *_OF_STORES, *dcgm.LABELS}.union(
+    *(family.labels for family in FAMILIES.values())
+)
 T = TypeVar("T")
 
 

@@ -50,7 +50,7 @@ def stores(settings: Settings) -> Iterator[Check]:
         with closing(shipment.transport):
             row = Row(OWN, labels, (("doctor_checks", 1.0),), now_ms())
             outcome = shipment.transport.send(shipment.encode([row]))
-        if outcome.verdict is Verdict.DELIVERED:
+        if outcome.verdict is Verdict.DELIVERED and not outcome.refused:
             yield Check(what=what, good=True, text=f"{one.url} took a figure (gputally_doctor_checks)")
         else:
             yield Check(what=what, good=False, text=f"{one.url}: {outcome.reason}")

@@ -9,7 +9,7 @@ from agent.books import PENDING_WHOLE, Books
 from agent.errors import JournalError
 from agent.states import StateSettings
 from agent.tally import HOUR_MS
-from agent.tick import Condition, Gpu, Hold, State
+from agent.tick import Condition, Event, Gpu, Hold, State
 from tests.agent.histories import (
     INTERVAL_MS,
     MIDNIGHT,
@@ -450,3 +450,16 @@ def test_a_long_outage_of_the_disk_costs_readings_but_no_account(path: Path) -> 
     assert single(path, "SELECT count(*) FROM reading") == 2 * (3 + PENDING_WHOLE)
     check_hours(path, {gpu.uuid: (MIDNIGHT, now_ms) for gpu in PAIR})
     check_sums(path)
+
+
+def test_events_are_counted_one_interval_late(tmp_path: Path) -> None:
+    """The first of its kind is 0 until the next interval, so that a rate sees it."""
+    lost = Event(at_ms=MIDNIGHT, node=NODE, kind="gpu_condition", text="lost", uuid=gpu_of(0).uuid)
+    key = lost.uuid, lost.kind
+    counts = []
+    with books_at(tmp_path / "j.db") as books:
+        for place, events in enumerate([(lost,), (lost, lost), ()]):
+            start_ms = MIDNIGHT + place * INTERVAL_MS
+            books.post(tick_of(start_ms, start_ms + INTERVAL_MS, gpus=[gpu_of(0)]), {}, events=events)
+            counts.append(books.events[key])
+    assert counts == [0, 1, 3]

@@ -11,7 +11,7 @@ from agent.journal_file import connect
 from exporters.history import History
 from tests.command.processes import Agent
 from tests.command.waiting import until
-from tests.stores.samples import Samples, differences, expected
+from tests.stores.samples import at_times_of, differences, expected
 from tests.stores.victoria import TOLERANCE, victoria
 
 ROUNDS = 20
@@ -63,14 +63,4 @@ def test_a_bad_day_loses_nothing(tmp_path: Path) -> None:
             ticks = History(db, 0, {}).ticks(10**6, until=settled)
         want = expected(row for _, rows in ticks for row in rows)
         assert len(ticks) > ROUNDS
-        assert differences(_at_times_of(store.samples(), want), want, TOLERANCE) == []
-
-
-def _at_times_of(got: Samples, want: Samples) -> Samples:
-    """Leave out what was said once more, and what came after the last tick that was settled."""
-    times = {series: {at_ms for at_ms, _ in points} for series, points in want.items()}
-    kept = {
-        series: sorted({point for point in points if point[0] in times.get(series, ())})
-        for series, points in got.items()
-    }
-    return {series: points for series, points in kept.items() if points}
+        assert differences(at_times_of(store.samples(), want), want, TOLERANCE) == []

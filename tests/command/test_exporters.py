@@ -84,9 +84,16 @@ def test_an_agent_delivers_and_says_how_far_it_is(tmp_path: Path) -> None:
         assert [(one["name"], one["configured"]) for one in told] == [("fleet", True), ("nowhere", True)]
         assert told[0]["failure"] == ""
         assert told[1]["waiting_ticks"] > 0
-        said = gputally(tmp_path, "exporters", "--journal", journal, "--settings", settings)
+        where = ("--journal", journal, "--settings", settings)
+        said = gputally(tmp_path, "exporters", *where)
         assert said.code == 1
         assert "failing" in said.out.splitlines()[2]
+        again = gputally(tmp_path, "exporters", "--resend", "fleet", "--since", "2026-01-01", *where)
+        assert again.code == 0
+        assert f"{told[0]['tick_id'] + told[0]['waiting_ticks']:,} ticks since" in again.out
+        assert "keeps none from before" in again.out
+        told = json.loads(gputally(tmp_path, "exporters", "--json", *where).out)
+        assert (told[0]["tick_id"], told[0]["resends"]) == (0, 1)
 
 
 def _are_up(agent: Agent, wanted: dict[str, float]) -> bool:
@@ -113,6 +120,25 @@ def test_without_exporters_it_says_what_to_write(
     monkeypatch.delenv("GPUTALLY_SETTINGS", raising=False)
     assert main(["exporters", "--journal", str(journal)]) == 0
     assert "write [[exporters.to]] in the settings" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--resend", "fleet"), 2, "belong together"),
+        (("--since", "2026-01-01"), 2, "belong together"),
+        (("--resend", "fleet", "--since", "2026-01-01"), 2, "choose among none"),
+        (("--resend", "fleet", "--since", "then"), 1, "is no time"),
+    ],
+)
+def test_what_cannot_be_sent_again_is_said_in_a_sentence(
+    journal: Path, capsys: Capture, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    """Never a traceback."""
+    assert main(["exporters", "--journal", str(journal), *arguments]) == code
+    errors = capsys.readouterr().err
+    assert is_one_sentence(errors)
+    assert words in errors
 
 
 def exported(path: Path, journal: Path, form: str, *more: str) -> bytes:

@@ -12,10 +12,12 @@ import pytest
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from agent.errors import SettingsError
 from agent.tick import Holder, reading_of
 from agent.view import View
-from exporters.dcgm import FIELDS, NAMINGS, page
+from exporters.dcgm import FIELDS, LABELS, NAMINGS, page
 from exporters.page import STALE_INTERVALS, Pages
+from gputally.settings import NodeSettings
 from tests.exporters.promtool import lint
 from tests.exporters.views import END_MS, FULL, LOST, MIB, NODE, PARTS_OF_FULL, SLICES, SPARSE, VALUES, view
 
@@ -267,6 +269,24 @@ def test_static_labels_never_hide_those_of_dcgm() -> None:
     static = {"cluster": "emea-1", "Hostname": "mine"}
     found = samples(page(busy_view(), None, static, "classic"))
     assert found["DCGM_FI_DEV_GPU_UTIL", of_full(cluster="emea-1", hpc_job="4711")] == 87.5
+
+
+@pytest.mark.parametrize("naming", NAMINGS)
+def test_every_label_is_kept_from_the_settings(naming: str) -> None:
+    """A GPU that no pod holds has no `pod`: a label of the settings with that name would seem to be one."""
+    seen = busy_view()
+    pages = [page(replace(seen, holders={FULL.uuid: ((one, ""),)}), None, {}, naming) for one in (JOB, POD)]
+    sliced = replace(seen.readings[FULL.uuid], slices=SLICES)
+    pages.append(page(replace(seen, readings={FULL.uuid: sliced}), None, {}, naming))
+    found = {name for body in pages for _, labels in samples(body) for name, _ in labels}
+    assert {"pod", "hpc_job", "GPU_I_ID"} <= found <= LABELS
+
+
+@pytest.mark.parametrize("label", sorted(LABELS))
+def test_the_settings_refuse_labels_of_dcgm(label: str) -> None:
+    """Whoever has one of that name is told at the start."""
+    with pytest.raises(SettingsError, match="that is not ours"):
+        NodeSettings(labels={label: "mine"})
 
 
 def test_pages_are_kept_per_view_and_leave_when_stale() -> None:

@@ -19,7 +19,7 @@ from gputally.demo import back_fill
 from gputally.settings import NodeSettings, Settings
 from tests.stores.influx import DATABASE, Influx, influx
 from tests.stores.prometheus import REMOTE, Prometheus, prometheus
-from tests.stores.samples import Samples, differences, expected
+from tests.stores.samples import Samples, at_times_of, differences, expected
 from tests.stores.victoria import REMOTE as VICTORIA_REMOTE
 from tests.stores.victoria import TOLERANCE, Victoria, victoria
 
@@ -106,7 +106,7 @@ def test_a_store_holds_what_the_journal_holds(
     with way() as (store, settings):  # type: ignore[attr-defined]
         ship(path, settings())
         want = wanted(path)
-        assert differences(_at_times_of(store.samples(), want), want, TOLERANCE) == []
+        assert differences(at_times_of(store.samples(), want), want, TOLERANCE) == []
     assert Cursors(path).load("fleet").refused_rows == 0
 
 
@@ -126,16 +126,7 @@ def test_an_outage_of_the_store_loses_nothing(
         while one.step() < 30 or one._failures:
             pass
         want = wanted(path)
-        assert differences(_at_times_of(store.samples(), want), want, TOLERANCE) == []
-
-
-def _at_times_of(got: Samples, want: Samples) -> Samples:
-    """Leave out what was said once more: who begins anew says first what does not change."""
-    times = {series: {at_ms for at_ms, _ in points} for series, points in want.items()}
-    return {
-        series: [point for point in points if point[0] in times.get(series, ())]
-        for series, points in got.items()
-    }
+        assert differences(at_times_of(store.samples(), want), want, TOLERANCE) == []
 
 
 def test_prometheus_refuses_what_is_too_old_and_takes_the_rest(path: Path) -> None:

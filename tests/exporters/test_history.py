@@ -12,7 +12,7 @@ from agent.quantities import QUANTITIES
 from agent.simulated.scenario import parse_simulation
 from agent.states import StateSettings
 from agent.tick import Finding, Gpu, Hold, Holder, Part, Reading, Tick, Xid, reading_of, slice_of
-from agent.view import Health, View, states_of
+from agent.view import Health, View, slice_states_of, states_of
 from exporters.history import History
 from exporters.page import Page
 from exporters.rows import Row
@@ -68,6 +68,9 @@ class Desk:
             gpus=dict(self.books.gpus),
             readings={one.uuid: one for one in latest.readings},
             states=states,
+            slice_states=slice_states_of(
+                (one.slice, one.state, one.start_ms, one.elapsed_ms) for one in posting.entries
+            ),
             holders=seats,
             accounts=list(self.books.accounts.published(end_ms)),
             parts=dict(self.books.parts),

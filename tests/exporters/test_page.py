@@ -186,6 +186,24 @@ def test_slices_have_metrics_of_their_own() -> None:
     assert sum(name == "gpu_slice_sm_active_ratio" for name, _ in found) == 2
 
 
+def test_slices_have_states_of_their_own() -> None:
+    """Exactly one is 1, and a slice whose state is not known has none."""
+    found = {
+        dict(labels)["state"]: (dict(labels)["slice"], value)
+        for (name, labels), value in samples(page(view())).items()
+        if name == "gpu_slice_state"
+    }
+    known = SLICES[0].uuid
+    assert found == {state.value: (known, float(state is State.ACTIVE)) for state in State}
+
+
+def test_events_are_counted_by_kind() -> None:
+    """Those of a GPU carry its labels, those of the agent none."""
+    found = samples(page(view()))
+    assert found["gpu_events_total", of_gpu(LOST, event="gpu_condition")] == 3
+    assert found["gputally_events_total", frozenset({("event", "probe_absent")})] == 1
+
+
 def test_parts_leave_the_page_with_their_gpu() -> None:
     """Links and fans of a GPU that answers are shown as last read; of one that does not, they are not."""
     assert any(name == "gpu_nvlink_up_flag" for name, _ in samples(page(view())))

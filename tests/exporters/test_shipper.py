@@ -211,6 +211,43 @@ def test_the_newest_go_first_after_an_outage(path: Path) -> None:
     assert (cursor(path).tick_id, cursor(path).ahead_to) == (200, 0)
 
 
+def test_the_newest_go_first_however_long_the_outage_was(path: Path) -> None:
+    """What was about to be sent when the store went away waits as well, and is sent in its turn."""
+    store = Store(lambda _: DOWN)
+    one = shipper(path, store, newest_first=True)
+    for some in range(10):
+        one.step()
+        with books_at(path, now_ms=MIDNIGHT + (200 + 20 * some) * INTERVAL_MS) as books:
+            work(books, MIDNIGHT + (200 + 20 * some) * INTERVAL_MS, 20)
+    store.act = lambda _: DELIVERED
+    one.step()
+    assert min(row.at_ms for row in store.batches[0]) == MIDNIGHT + (400 - LIVE_TICKS + 1) * INTERVAL_MS
+    list(steps(one))
+    assert all_points(path).items() <= store.kept.items()
+    assert (cursor(path).tick_id, cursor(path).ahead_to) == (400, 0)
+
+
+def test_a_poisoned_row_is_found_though_the_way_breaks_again_and_again(path: Path) -> None:
+    """What was settled of a batch stays so: no half is asked about twice."""
+    poison = next(key for key in all_points(path) if key[2] == "power_watts" and key[3] > MIDNIGHT + 10**6)
+    chance = random.Random(3)  # noqa: S311
+
+    def act(rows: list[Row]) -> Outcome:
+        if poison in points(rows):
+            return REFUSED
+        return DOWN if chance.random() < 0.7 else DELIVERED
+
+    store = Store(act)
+    one = shipper(path, store)
+    for _ in range(400):
+        one.step()
+        if cursor(path).tick_id == 200:
+            break
+    missing = all_points(path).keys() - store.kept.keys()
+    assert {key[3] for key in missing} == {poison[3]}
+    assert (cursor(path).tick_id, cursor(path).refused_rows, cursor(path).delivered_ticks) == (200, 1, 200)
+
+
 def test_new_ticks_go_in_between_old_ones(path: Path) -> None:
     """While it catches up, what is new does not wait."""
     store = Store()

@@ -16,10 +16,9 @@ import pytest
 
 from exporters.destination import ExporterSettings
 from exporters.fleet import shipment_of
-from exporters.rows import Row
 from exporters.settle import Outcome, Transport, Verdict, seconds_of, settled
 
-KINDS = ("influx", "influx1", "remote_write")
+KINDS = ("influx", "influx1", "remote_write", "otlp")
 _KEY = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
 BODY = b"gpu,node=n busy_ratio=0.5 1767700800000\n" * 50
 
@@ -92,7 +91,7 @@ def sent(kind: str, url: str, **more: object) -> Outcome:
         one.close()
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS[:3])
 def test_a_batch_arrives_with_what_its_protocol_wants(kind: str) -> None:
     """Path, query, encoding and headers are those of the protocol."""
     with standing(lambda handler: handler.say(204)) as seen:
@@ -148,16 +147,6 @@ def _hangs(handler: Handler) -> None:
     handler.rfile.read(1)
 
 
-def _drips(handler: Handler) -> None:
-    handler.send_response(200)
-    handler.send_header("Content-Length", "1000000")
-    handler.end_headers()
-    for _ in range(60):
-        handler.wfile.write(b".")
-        handler.wfile.flush()
-        time.sleep(0.3)
-
-
 def _resets(handler: Handler) -> None:
     handler.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
     handler.connection.close()
@@ -203,7 +192,7 @@ def test_tokens_are_read_anew_and_never_told(kind: str, tmp_path: Path) -> None:
         token.write_bytes(b"\xff\xfe")
         outcomes.append(one.send(BODY))
         one.close()
-    scheme = "Bearer" if kind == "remote_write" else "Token"
+    scheme = "Token" if kind.startswith("influx") else "Bearer"
     told = [headers["authorization"] for _, headers, _ in seen.requests]
     assert told == [f"{scheme} s3cr3t-one", f"{scheme} s3cr3t-two"]
     assert {outcome.verdict for outcome in outcomes} == {Verdict.UNREACHABLE}
@@ -312,10 +301,38 @@ def test_too_old_for_a_window_is_refused_though_it_is_called_an_error() -> None:
     assert settled(500, "disk full").verdict is Verdict.UNREACHABLE
 
 
-def test_a_slow_answer_is_cut_off() -> None:
-    """A store that says yes but never ends is not waited for without end."""
-    with standing(_drips) as seen:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("status", [200, 400, 503])
+def test_an_answer_that_never_ends_is_cut_off(kind: str, status: int) -> None:
+    """A store that drips is waited for as long as for one that says nothing."""
+
+    def drips(handler: Handler) -> None:
+        handler.send_response(status)
+        handler.send_header("Content-Length", "100000")
+        handler.end_headers()
+        for _ in range(600):
+            handler.wfile.write(b".")
+            time.sleep(0.1)
+
+    with standing(drips) as seen:
         began = time.monotonic()
-        sent("influx1", seen.url)
-        assert time.monotonic() - began < 60
-    assert Row("gpu", (), (("up", 1.0),), 0)
+        outcome = sent(kind, seen.url)
+        assert time.monotonic() - began < 30
+    assert outcome.verdict is Verdict.UNREACHABLE
+    assert "does not end" in outcome.reason
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_may_say_what_it_likes(kind: str) -> None:
+    """No UTF-8, or a megabyte of it: the status counts, and the reason is short."""
+
+    def babbles(handler: Handler) -> None:
+        handler.send_response(400)
+        handler.send_header("Content-Length", str(10**6))
+        handler.end_headers()
+        handler.wfile.write(b"\xff\xfe" * (10**6 // 2))
+
+    with standing(babbles) as seen:
+        outcome = sent(kind, seen.url)
+    assert outcome.verdict is Verdict.REFUSED
+    assert len(outcome.reason) <= 300

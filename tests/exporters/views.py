@@ -174,7 +174,9 @@ def view() -> View:
         accounts=[(Key(uuid, NODE, state, owner), total) for (uuid, state, owner), total in ACCOUNTS.items()],
         parts={FULL.uuid: PARTS_OF_FULL},
         xids=XIDS,
+        slice_states={SLICES[0].uuid: State.ACTIVE},
         findings=(FINDING,),
+        events={(LOST.uuid, "gpu_condition"): 3, ("", "probe_absent"): 1},
         exporters=(
             Standing(name="fleet", waiting_ticks=2, delivered_ticks=8640, refused_rows=1, dropped_ticks=3),
             Standing(name="mimir", waiting_ticks=360, failure="HTTP 503"),
