@@ -238,6 +238,7 @@ class Shipper:
             cursor.ahead_from = cursor.ahead_to = 0
             self._cursors.save(cursor)
         elif cursor.tick_id < oldest - 1:
+            from_ms = cursor.tick_ms
             lost = cursor.pass_dropped(oldest, oldest_ms)
             self._cursors.save(cursor)
             if lost:
@@ -245,8 +246,8 @@ class Shipper:
                     "exporter %s: the journal dropped %d ticks between %s and %s before they were sent",
                     self.name,
                     lost,
-                    moment(cursor.dropped_from_ms),
-                    moment(cursor.dropped_until_ms),
+                    moment(from_ms),
+                    moment(oldest_ms),
                 )
         return int(newest)
 

@@ -1,4 +1,4 @@
-"""A long bad day: the store dies and comes back, the agent is killed at random, and nothing is missing."""
+"""A long bad day: store, network, names and certificates fail, the agent is killed, nothing is missing."""
 
 import random
 import time
@@ -11,16 +11,20 @@ from agent.journal_file import connect
 from exporters.history import History
 from tests.command.processes import Agent
 from tests.command.waiting import until
+from tests.stores.rude import TRANSIENT, by_chance, rude
 from tests.stores.samples import at_times_of, differences, expected
 from tests.stores.victoria import TOLERANCE, victoria
 
 ROUNDS = 20
+NOWHERE = "https://no-such-store.invalid"
 SETTINGS = """
 [[exporters.to]]
 name = "fleet"
 kind = "influx"
 url = "{url}/influx"
 bucket = "gpu"
+ca_file = "{authority}"
+timeout_seconds = 1
 """
 
 
@@ -36,12 +40,15 @@ def test_a_bad_day_loses_nothing(tmp_path: Path) -> None:
     """Every figure of every tick of the journal is in the store, under its own time."""
     chance = random.Random(4711)  # noqa: S311
     journal, settings = tmp_path / "journal.db", tmp_path / "settings.toml"
-    with victoria() as store:
-        settings.write_text(SETTINGS.format(url=store.url))
+    with victoria() as store, rude(store, tmp_path) as way:
+        way.fate = by_chance(chance, TRANSIENT, 0.4)
         where = ("--settings", str(settings), "--journal", str(journal))
         arguments = ("--simulate", "h200x2:mixed", "--interval", "1", "--port", "0", *where)
         up = True
-        for _ in range(ROUNDS):
+        for life in range(ROUNDS):
+            way.expired = life % 7 == 3
+            name = NOWHERE if life % 7 == 5 else way.url
+            settings.write_text(SETTINGS.format(url=name, authority=way.authority))
             with Agent(tmp_path, *arguments) as agent:
                 until(lambda: agent.samples("gpu_up"), "an interval")
                 for _ in range(chance.randint(1, 3)):
@@ -53,6 +60,8 @@ def test_a_bad_day_loses_nothing(tmp_path: Path) -> None:
                 agent.process.kill()
         if not up:
             store.start()
+        way.expired = False
+        settings.write_text(SETTINGS.format(url=way.url, authority=way.authority))
         with Agent(tmp_path, *arguments) as agent:
             until(lambda: agent.samples("gpu_up"), "an interval")
             until(lambda: _waiting(agent) <= 2, "the store to have all")
@@ -63,4 +72,5 @@ def test_a_bad_day_loses_nothing(tmp_path: Path) -> None:
             ticks = History(db, 0, {}).ticks(10**6, until=settled)
         want = expected(row for _, rows in ticks for row in rows)
         assert len(ticks) > ROUNDS
+        assert all(way.met[fate] for fate in TRANSIENT)
         assert differences(at_times_of(store.samples(), want), want, TOLERANCE) == []
