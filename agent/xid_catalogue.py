@@ -264,6 +264,11 @@ def rank_of(severity: Severity) -> int:
     return _RANKS[severity]
 
 
+def numbers_of(severity: Severity) -> tuple[int, ...]:
+    """Give the numbers of a severity; each number has one, so no two of these lists overlap."""
+    return tuple(sorted(number for number, known in XIDS.items() if known.severity == severity))
+
+
 _CONTACT = "look at the kernel's log (dmesg) and NVIDIA's list of XIDs, and contact NVIDIA support"
 _UNKNOWN = XidMeaning("not in the catalogue", "warning", "operator", _CONTACT)
 _RANKS: Mapping[Severity, int] = {severity: rank for rank, severity in enumerate(SEVERITIES)}
