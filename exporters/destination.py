@@ -65,6 +65,9 @@ class ExporterSettings:
         for name, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, name) <= most:
                 raise SettingsError(f"{where}: {name} must lie between {least} and {most}")
+        self._check_connection(where)
+
+    def _check_connection(self, where: str) -> None:
         try:
             proxy_of(self.proxy)
         except ValueError as error:

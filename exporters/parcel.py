@@ -61,7 +61,7 @@ class Parcel:
         return self.halve()
 
     def settle(self) -> tuple[int, TickRow | None]:
-        """Put the next part away; give how many ticks are settled as a whole by that, and the last of them."""
+        """Put the next part away; give how many ticks are whole by that, and the last of them."""
         part = self._left.pop()
         rest = self.part
         whole = [tick for tick, _ in part if not rest or tick.id != rest[0][0].id]

@@ -3,38 +3,37 @@
 It answers from memory only. With a web-config file it speaks TLS and asks for passwords, for every page.
 """
 
-import gzip
 import json
 import socket
 import ssl
 import sys
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from http import HTTPStatus
+from typing import NamedTuple
 
+from agent.clock import now_ms
 from agent.errors import SettingsError
 from agent.view import View
 from exporters.dcgm import NAMINGS
 from exporters.homepage import homepage
 from exporters.page import OPENMETRICS, Pages
 from exporters.web_auth import Verdict
+from exporters.web_client import Client, Need, Talk
 from exporters.web_config import WebConfig, WebConfigFile
 from exporters.web_request import Answer, BadRequest, Request, encode, read
-from exporters.web_server import Client, Server
+from exporters.web_server import Server
+from exporters.web_shelf import Shelf
 
-_Route = Callable[[Mapping[str, str]], Answer]
+_Headers = Mapping[str, str]
 LARGEST_PORT = 65_535
-SWITCH_SECONDS = 0.0005
+SWITCH_SECONDS = 0.0002
 """How long the interpreter lets a tick or a page in the making delay each step of a scrape."""
 
-_FAST = 2
 _CHALLENGE = (("WWW-Authenticate", 'Basic realm="gputally"'),)
 _UNKNOWN = Answer(HTTPStatus.UNAUTHORIZED, b"who are you? use basic authentication\n", headers=_CHALLENGE)
 _WAIT = Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"too many passwords\n", headers=(("Retry-After", "5"),))
-_VARY = (("Vary", "Accept, Accept-Encoding"),)
-_SMALL = (*_VARY, ("Content-Encoding", "gzip"))
-_NOTHING = (Answer(HTTPStatus.OK, b""), Answer(HTTPStatus.OK, b""))
 _NO_PAGE = Answer(HTTPStatus.NOT_FOUND, b"no such page: try / or /metrics\n")
 
 
@@ -58,6 +57,16 @@ class WebSettings:
             raise SettingsError(f"[web] dcgm_names must be one of {', '.join(NAMINGS)}")
 
 
+class _Said(NamedTuple):
+    """What was sent last, and all that it depends on."""
+
+    answer: Answer
+    config: WebConfig
+    with_body: bool
+    seconds: int
+    data: bytes
+
+
 class Web:
     """Serves pages in the background from `start` to `stop`."""
 
@@ -66,84 +75,87 @@ class Web:
         self._file = WebConfigFile(settings.config_file) if settings.config_file else None
         self._plain = WebConfig()
         self._name = f"gputally/{version}"
-        self._routes = _routes(pages, version, settings.dcgm_names)
+        self._said = _Said(_NO_PAGE, self._plain, with_body=True, seconds=0, data=b"")
+        self._pages = pages
+        self._routes, self._ready, self._shelves = _site(pages, version, settings.dcgm_names)
         listening = _bind(settings)
-        self._server = Server(listening, self._serve)
+        self._server = Server(listening, self._talk)
         self.port: int = listening.getsockname()[1]
 
     def start(self) -> None:
         """Begin to answer."""
         sys.setswitchinterval(SWITCH_SECONDS)
+        self._pages.tell = self._renew
         self._server.start()
 
     def stop(self) -> None:
         """Stop answering and free the port."""
         self._server.stop()
 
-    def _serve(self, client: Client) -> None:
-        config = self._file.current() if self._file else self._plain
+    def _renew(self) -> None:
+        """Have the pages made that will be asked for, so that no scraper waits for that."""
+        for shelf in self._shelves:
+            if shelf.is_wanted():
+                self._server.employ(partial(shelf.take, compressed=False))
+
+    def _talk(self, client: Client) -> Talk:
+        config = self._plain if self._file is None else (yield from _now(self._file))
         if config.tls is not None:
-            secure = config.tls.wrap_socket(
-                client.connection, server_side=True, do_handshake_on_connect=False
-            )
-            client.connection = secure
-            secure.do_handshake()
+            secure = yield from client.secure(config.tls)
             if config.allowed_sans and not config.allowed_sans & _sans(secure):
                 return
         with_body = True
         try:
-            request = read(client.connection.recv)
-            client.is_done = True
+            request = yield from read(client.receive)
+            client.is_done = request is None or request.is_last
             if request is None:
                 return
             with_body = request.method != "HEAD"
-            answer = self._answer(request, config)
+            answer = yield from self._answer(request, config)
         except BadRequest as bad:
             answer = bad.answer
-        _send(client.connection, encode(answer, self._name, config.headers, with_body=with_body))
+        yield from client.send(self._encoded(answer, config, with_body=with_body))
 
-    def _answer(self, request: Request, config: WebConfig) -> Answer:
-        if config.doorkeeper is not None:
-            verdict = config.doorkeeper.judge(request.headers.get("authorization", ""))
+    def _encoded(self, answer: Answer, config: WebConfig, *, with_body: bool) -> bytes:
+        """Write an answer, or give what was written for the last client, if all is the same as then."""
+        said, now_seconds = self._said, now_ms() // 1000
+        if (
+            said.answer is answer
+            and said.config is config
+            and said.with_body == with_body
+            and said.seconds == now_seconds
+        ):
+            return said.data
+        data = encode(answer, self._name, config.headers, now_seconds, with_body=with_body)
+        self._said = _Said(answer, config, with_body, now_seconds, data)
+        return data
+
+    def _answer(self, request: Request, config: WebConfig) -> Generator[Need, None, Answer]:
+        keeper, told = config.doorkeeper, request.headers.get("authorization", "")
+        if keeper is not None:
+            verdict = keeper.recall(told)
+            if verdict is None:
+                yield Need.WORKER
+                verdict = keeper.judge(told)
             if verdict is not Verdict.WELCOME:
                 return _WAIT if verdict is Verdict.BUSY else _UNKNOWN
-        route = self._routes.get(request.path)
+        route, ready = self._routes.get(request.path), self._ready.get(request.path)
         if route is None:
             return _NO_PAGE
-        return route(request.headers)
+        answer = ready(request.headers) if ready else None
+        if answer is None:
+            yield Need.WORKER
+            answer = route(request.headers)
+        return answer
 
 
-class _Shelf:
-    """Keeps a page as it was last made, plain and compressed. Whoever comes while it is made anew gets that.
-
-    Making the page of 8 GPUs takes tens of milliseconds, and everybody else would wait for it.
-    """
-
-    def __init__(self, make: Callable[[], tuple[bytes, str]]) -> None:
-        self._make = make
-        self._lock = threading.Lock()
-        self._kept = _NOTHING
-
-    def take(self, *, compressed: bool) -> Answer:
-        """Give the page."""
-        kept = self._kept
-        if self._lock.acquire(blocking=kept is _NOTHING):
-            try:
-                kept = self._kept = self._made(self._kept)
-            finally:
-                self._lock.release()
-        return kept[compressed]
-
-    def _made(self, kept: tuple[Answer, Answer]) -> tuple[Answer, Answer]:
-        body, kind = self._make()
-        if kept[0].body is body:
-            return kept
-        small = gzip.compress(body, _FAST, mtime=0)
-        return Answer(HTTPStatus.OK, body, kind, _VARY), Answer(HTTPStatus.OK, small, kind, _SMALL)
+def _takes_gzip(headers: _Headers) -> bool:
+    return _allows_gzip(headers.get("accept-encoding", ""))
 
 
-def _takes_gzip(headers: Mapping[str, str]) -> bool:
-    for part in headers.get("accept-encoding", "").lower().split(","):
+@lru_cache(maxsize=64)
+def _allows_gzip(accepted: str) -> bool:
+    for part in accepted.lower().split(","):
         coding, _, weight = part.replace(" ", "").partition(";")
         if coding in {"gzip", "*"}:
             return weight.rstrip("0.") != "q="
@@ -170,11 +182,12 @@ def _bind(settings: WebSettings) -> socket.socket:
     return listening
 
 
-def _send(connection: socket.socket, data: bytes) -> None:
-    connection.sendall(data)
-    if isinstance(connection, ssl.SSLSocket):
-        connection.setblocking(False)  # say goodbye, and do not wait for an answer
-        connection.unwrap()
+def _now(file: WebConfigFile) -> Generator[Need, None, WebConfig]:
+    config = file.unchanged()
+    if config is None:
+        yield Need.WORKER
+        config = file.current()
+    return config
 
 
 def _sans(secure: ssl.SSLSocket) -> frozenset[str]:
@@ -182,22 +195,40 @@ def _sans(secure: ssl.SSLSocket) -> frozenset[str]:
     return frozenset(str(entry[1]) for entry in told.get("subjectAltName", ()))
 
 
-def _routes(pages: Pages, version: str, naming: str) -> Mapping[str, _Route]:
-    opened, plain = _Shelf(lambda: pages.metrics(OPENMETRICS)), _Shelf(lambda: pages.metrics(""))
-    dcgm = _Shelf(lambda: pages.dcgm(naming))
+class _Site(NamedTuple):
+    """What makes the answer of each path, what has it at once or gives None, and where pages are kept."""
 
-    def metrics(headers: Mapping[str, str]) -> Answer:
+    routes: Mapping[str, Callable[[_Headers], Answer]]
+    ready: Mapping[str, Callable[[_Headers], Answer | None]]
+    shelves: tuple[Shelf, ...]
+
+
+def _site(pages: Pages, version: str, naming: str) -> _Site:
+    opened = Shelf(lambda: pages.metrics(OPENMETRICS), pages.number)
+    plain = Shelf(lambda: pages.metrics(""), pages.number)
+    dcgm = Shelf(lambda: pages.dcgm(naming), pages.number)
+
+    def metrics(headers: _Headers) -> Shelf:
         wants = OPENMETRICS.partition(";")[0] in headers.get("accept", "").lower()
-        return (opened if wants else plain).take(compressed=_takes_gzip(headers))
+        return opened if wants else plain
 
-    return {
-        "/": lambda _: Answer(HTTPStatus.OK, homepage(pages.fresh(), version), "text/html; charset=utf-8"),
-        "/metrics": metrics,
-        "/metrics/dcgm": lambda headers: dcgm.take(compressed=_takes_gzip(headers)),
+    cheap: Mapping[str, Callable[[_Headers], Answer]] = {
         "/-/healthy": lambda _: Answer(HTTPStatus.OK, b"gputally runs\n"),
         "/-/ready": lambda _: _ready(pages),
-        "/api/v1/status": lambda _: Answer(HTTPStatus.OK, _status(pages.fresh()), "application/json"),
     }
+    routes: Mapping[str, Callable[[_Headers], Answer]] = {
+        "/": lambda _: Answer(HTTPStatus.OK, homepage(pages.fresh(), version), "text/html; charset=utf-8"),
+        "/metrics": lambda headers: metrics(headers).take(compressed=_takes_gzip(headers)),
+        "/metrics/dcgm": lambda headers: dcgm.take(compressed=_takes_gzip(headers)),
+        "/api/v1/status": lambda _: Answer(HTTPStatus.OK, _status(pages.fresh()), "application/json"),
+        **cheap,
+    }
+    ready: Mapping[str, Callable[[_Headers], Answer | None]] = {
+        "/metrics": lambda headers: metrics(headers).ready(compressed=_takes_gzip(headers)),
+        "/metrics/dcgm": lambda headers: dcgm.ready(compressed=_takes_gzip(headers)),
+        **cheap,
+    }
+    return _Site(routes, ready, (opened, plain, dcgm))
 
 
 def _ready(pages: Pages) -> Answer:

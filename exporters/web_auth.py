@@ -63,18 +63,22 @@ class Doorkeeper:
         self._one_at_a_time = threading.Lock()
         self._nap = threading.Event()
 
-    def judge(self, authorization: str) -> Verdict:
-        """Judge the value of an Authorization header, empty where there is none."""
+    def recall(self, authorization: str) -> Verdict | None:
+        """Judge the value of an Authorization header; None where a password would have to be checked."""
         if not self._users:
             return Verdict.WELCOME
         named = _credentials(authorization)
         if named is None:
             return Verdict.REFUSED
+        return Verdict.WELCOME if self._seen(*named) in self._known else None
+
+    def judge(self, authorization: str) -> Verdict:
+        """Judge the value of an Authorization header, empty where there is none."""
+        verdict, named = self.recall(authorization), _credentials(authorization)
+        if verdict is not None or named is None:
+            return verdict or Verdict.REFUSED
         name, password = named
-        hashed = self._users.get(name, self._nobody)
-        seen = hmac.digest(self._key, b"\0".join((hashed, name.encode(), password)), hashlib.sha256)
-        if seen in self._known:
-            return Verdict.WELCOME
+        hashed, seen = self._users.get(name, self._nobody), self._seen(name, password)
         if not self._seats.acquire(blocking=False):
             return Verdict.BUSY
         try:
@@ -84,6 +88,10 @@ class Doorkeeper:
         if right and len(self._known) < MOST_KNOWN:
             self._known.add(seen)
         return Verdict.WELCOME if right else Verdict.REFUSED
+
+    def _seen(self, name: str, password: bytes) -> bytes:
+        hashed = self._users.get(name, self._nobody)
+        return hmac.digest(self._key, b"\0".join((hashed, name.encode(), password)), hashlib.sha256)
 
     def _is_right(self, password: bytes, hashed: bytes) -> bool:
         with self._one_at_a_time:

@@ -74,10 +74,15 @@ class WebConfigFile:
         except ValueError as error:
             raise SettingsError(f"[web] config_file {path}: {error}") from error
 
+    def unchanged(self) -> WebConfig | None:
+        """Give what holds now, or None when it has to be read anew."""
+        return self._config if all(_mark(path) == mark for path, mark in self._marks.items()) else None
+
     def current(self) -> WebConfig:
         """Give what holds now; reads the file anew when it or one that it names has changed."""
-        if all(_mark(path) == mark for path, mark in self._marks.items()):
-            return self._config
+        config = self.unchanged()
+        if config is not None:
+            return config
         with self._lock:
             if any(_mark(path) != mark for path, mark in self._marks.items()):
                 try:

@@ -1,26 +1,32 @@
 """Connections of the web server: who waits, who is served, and who has had all the time that he gets.
 
-One thread accepts and keeps time. A connection that has said nothing costs no thread; when it speaks, one
-of a few workers serves it, TLS and all. Whoever is not done after CLIENT_SECONDS is cut off in any case.
+One thread accepts, reads, writes and keeps time, and never blocks. What costs goes to a few workers: TLS,
+passwords, a page that must be made. Whoever is not done after CLIENT_SECONDS is cut off in any case.
 """
 
 import contextlib
 import errno
+import math
 import selectors
 import socket
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
+from exporters.web_client import Client, Need, Talk
+
 THREADS = 16
-MOST_CLIENTS = 128
+MOST_CLIENTS = 256
 """Beyond so many, who says nothing makes room; where nobody is silent the next is told to come back."""
 
 CLIENT_SECONDS = 10.0
 LINGER_SECONDS = 1.0
-MOST_IGNORED_BYTES = 1 << 20
-_BACKLOG = 128
+_BACKLOG = 1024
+_ACCEPTED_AT_ONCE = 64
+"""So many are let in before those are heard that have spoken meanwhile."""
+
 _SCARCE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 _PAUSE_SECONDS = 0.1
 _BUSY = (
@@ -28,55 +34,32 @@ _BUSY = (
 )
 
 
-class Client:
-    """A connection; `connection` may become one of TLS.
-
-    `is_done` says that all that it sent was read: one closed over unread bytes is reset, and the answer lost.
-    """
-
-    __slots__ = ("connection", "deadline", "is_done", "is_silent")
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self.connection = connection
-        self.deadline = deadline
-        self.is_silent = True
-        self.is_done = False
-
-    def cut(self) -> None:
-        """End it under the hands of whoever waits for it."""
-        with contextlib.suppress(OSError):
-            socket.socket.shutdown(self.connection, socket.SHUT_RDWR)
-
-    def end(self) -> None:
-        """Close it; where it is not done, read for a moment what it still sends."""
-        if not self.is_done:
-            with contextlib.suppress(OSError):
-                socket.socket.shutdown(self.connection, socket.SHUT_WR)
-                self.connection.settimeout(LINGER_SECONDS)
-                left = MOST_IGNORED_BYTES
-                while left > 0 and (more := socket.socket.recv(self.connection, 1 << 16)):
-                    left -= len(more)
-        self.connection.close()
-
-
 class Server:
-    """Accepts on a bound socket from `start` to `stop` and has each client served by `serve`."""
+    """Accepts on a bound socket from `start` to `stop` and holds the conversation `talk` with each client."""
 
-    def __init__(self, listening: socket.socket, serve: Callable[[Client], None]) -> None:
+    def __init__(self, listening: socket.socket, talk: Callable[[Client], Talk]) -> None:
         self._listening = listening
-        self._serve = serve
-        self._lock = threading.Lock()
-        self._clients: dict[Client, None] = {}  # he whose time ends first is first
+        self._talk = talk
+        self._clients: dict[Client, None] = {}  # whoever came first is first
+        self._over: list[Client] = []
+        self._look_at = math.inf  # when somebody's time may be over
+        self._back: deque[tuple[Client, Need | None]] = deque()  # from workers
         self._wake, self._waker = socket.socketpair()
+        self._wake.setblocking(False)
         self._waker.setblocking(False)
+        self._selector = selectors.DefaultSelector()
         self._pool = ThreadPoolExecutor(THREADS, "web")
         self._thread = threading.Thread(target=self._run, name="web", daemon=True)
         self._stopping = threading.Event()
 
     def start(self) -> None:
         """Begin to accept."""
+        with contextlib.suppress(AttributeError, OSError):  # only Linux: who says nothing is not let in
+            self._listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
         self._listening.listen(_BACKLOG)
         self._listening.setblocking(False)
+        self._selector.register(self._listening, selectors.EVENT_READ)
+        self._selector.register(self._wake, selectors.EVENT_READ)
         self._thread.start()
 
     def stop(self) -> None:
@@ -86,99 +69,131 @@ class Server:
             self._nudge()
             self._thread.join()
         self._listening.close()
-        with self._lock:
-            clients = list(self._clients)
-        for client in clients:
-            client.cut()
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)
+        for client in list(self._clients):
+            self._drop(client)
+        self._selector.close()
         self._wake.close()
         self._waker.close()
+
+    def employ(self, work: Callable[[], object]) -> None:
+        """Have a worker do something, unless all is over."""
+        with contextlib.suppress(RuntimeError):
+            self._pool.submit(work)
 
     def _nudge(self) -> None:
         with contextlib.suppress(OSError):
             self._waker.send(b"x")
 
     def _run(self) -> None:
-        with selectors.DefaultSelector() as selector:
-            selector.register(self._listening, selectors.EVENT_READ)
-            selector.register(self._wake, selectors.EVENT_READ)
-            while not self._stopping.is_set():
-                for key, _ in selector.select(self._seconds_left()):
-                    if key.data is not None:
-                        self._hand_over(selector, key.data)
-                    elif key.fileobj is self._listening:
-                        self._accept(selector)
-                self._expire(selector)
-            for key in list(selector.get_map().values()):
+        while not self._stopping.is_set():
+            for key, _ in self._selector.select(self._seconds_left()):
                 if key.data is not None:
-                    self._drop(selector, key.data)
+                    self._hear(key.data)
+                elif key.fileobj is self._listening:
+                    self._accept()
+                else:
+                    self._take_back()
+            # All at once: a client that is woken by the first goes on with the others, and need not be woken.
+            for client in self._over:
+                self._drop(client)
+            self._over.clear()
+            if time.monotonic() >= self._look_at:
+                self._expire()
 
-    def _accept(self, selector: selectors.BaseSelector) -> None:
-        try:
-            connection, _ = self._listening.accept()
-        except OSError as error:  # gone again, or no descriptors are left
-            if error.errno in _SCARCE and not self._make_room(selector):
-                self._stopping.wait(_PAUSE_SECONDS)
-            return
-        if len(self._clients) >= MOST_CLIENTS and not self._make_room(selector):
-            connection.setblocking(False)
-            with contextlib.suppress(OSError):
-                connection.send(_BUSY)
-            connection.close()
-            return
-        connection.settimeout(CLIENT_SECONDS)
-        client = Client(connection, time.monotonic() + CLIENT_SECONDS)
-        with self._lock:
+    def _accept(self) -> None:
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connection, _ = self._listening.accept()
+            except OSError as error:  # nobody more, gone again, or no descriptors are left
+                if error.errno in _SCARCE and not self._make_room():
+                    self._stopping.wait(_PAUSE_SECONDS)
+                return
+            if len(self._clients) >= MOST_CLIENTS and not self._make_room():
+                connection.setblocking(False)
+                with contextlib.suppress(OSError):
+                    connection.send(_BUSY)
+                connection.close()
+                continue
+            client = Client(connection, time.monotonic() + CLIENT_SECONDS, self._talk)
             self._clients[client] = None
-        selector.register(connection, selectors.EVENT_READ, client)
+            self._look_at = min(self._look_at, client.deadline)
+            self._heed(client, client.step())  # most have spoken already
 
-    def _make_room(self, selector: selectors.BaseSelector) -> bool:
-        with self._lock:
-            silent = next((client for client in self._clients if client.is_silent), None)
+    def _make_room(self) -> bool:
+        waiting = (client for client in self._clients if client.is_silent and client.needs is not None)
+        silent = next(waiting, None)
         if silent is not None:
-            self._drop(selector, silent)
+            self._drop(silent)
         return silent is not None
 
-    def _drop(self, selector: selectors.BaseSelector, client: Client) -> None:
-        selector.unregister(client.connection)
+    def _drop(self, client: Client) -> None:
+        self._watch(client, None)
         client.connection.close()
-        with self._lock:
-            self._clients.pop(client, None)
+        self._clients.pop(client, None)
 
-    def _hand_over(self, selector: selectors.BaseSelector, client: Client) -> None:
-        if (
-            client.is_silent and client.connection.fileno() >= 0
-        ):  # it may have been dropped in this very round
-            selector.unregister(client.connection)
-            client.is_silent = False
+    def _hear(self, client: Client) -> None:
+        if client not in self._clients:
+            return  # it made room in this very round
+        client.is_silent = False
+        self._heed(client, Need.WORKER if client.is_secure and not client.is_leaving else client.step())
+
+    def _heed(self, client: Client, need: Need | None) -> None:
+        """Wait for what a client needs; None is the end of what it has to be told."""
+        if need is None and not client.is_done and not client.is_leaving:
+            client.leave()
+            client.deadline = min(client.deadline, time.monotonic() + LINGER_SECONDS)
+            self._look_at = min(self._look_at, client.deadline)
+            need = client.step()
+        if need is None:
+            self._over.append(client)
+        elif need is Need.WORKER:
+            self._watch(client, None)
             self._pool.submit(self._work, client)
+        else:
+            self._watch(client, need)
+
+    def _watch(self, client: Client, need: Need | None) -> None:
+        if need is client.needs:
+            return
+        if need is None:
+            self._selector.unregister(client.connection)
+        elif client.needs is None:
+            self._selector.register(client.connection, need.value, client)
+        else:
+            self._selector.modify(client.connection, need.value, client)
+        client.needs = need
 
     def _work(self, client: Client) -> None:
+        need = None
         try:
-            with contextlib.suppress(OSError, ValueError):  # a client that went away is no event of ours
-                self._serve(client)
+            need = client.step()
+            while need is Need.WORKER:
+                need = client.step()
         finally:
-            client.end()
-            with self._lock:
-                self._clients.pop(client, None)
+            self._back.append((client, need))
+            self._nudge()
+
+    def _take_back(self) -> None:
+        with contextlib.suppress(OSError):
+            self._wake.recv(1 << 12)
+        while self._back:
+            client, need = self._back.popleft()
+            if client.is_late:
+                self._drop(client)
+            else:
+                self._heed(client, need)
 
     def _seconds_left(self) -> float | None:
-        with self._lock:
-            first = next(iter(self._clients), None)
-        return max(0.0, first.deadline - time.monotonic()) if first else None
+        return max(0.0, self._look_at - time.monotonic()) if self._look_at < math.inf else None
 
-    def _expire(self, selector: selectors.BaseSelector) -> None:
+    def _expire(self) -> None:
         now = time.monotonic()
-        while True:
-            with self._lock:
-                first = next(iter(self._clients), None)
-                if first is None or first.deadline > now:
-                    return
-                if not first.is_silent:  # cut once more later: it may change into TLS at this very moment
-                    del self._clients[first]
-                    first.deadline = now + CLIENT_SECONDS
-                    self._clients[first] = None
-            if first.is_silent:
-                self._drop(selector, first)
+        self._look_at = math.inf
+        for client in list(self._clients):
+            if client.deadline > now:
+                self._look_at = min(self._look_at, client.deadline)
+            elif client.needs is None:
+                client.is_late = True  # its worker gives it back before long
             else:
-                first.cut()
+                self._drop(client)

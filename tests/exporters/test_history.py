@@ -58,7 +58,7 @@ class Desk:
             summary="s",
             action="a",
         )
-        posting = self.books.post(tick, holds, found=(finding,))
+        posting = self.books.post(tick, holds, judge=lambda _: (finding,))
         assert self.books.commit(end_ms) is None
         states, seats = states_of(posting.entries)
         latest = self.books.latest or tick

@@ -19,9 +19,10 @@ from agent.errors import SettingsError
 from agent.quantities import QUANTITIES
 from exporters import web_server as module
 from exporters.page import Pages
-from exporters.web import Web, WebSettings, _Shelf
+from exporters.web import Web, WebSettings
 from exporters.web_request import Answer as Said
 from exporters.web_server import MOST_CLIENTS, THREADS
+from exporters.web_shelf import Shelf
 from tests.command.waiting import until
 from tests.exporters.views import FULL, GPUS, LOST, NODE, renamed, view
 
@@ -361,7 +362,7 @@ def test_while_a_page_is_made_the_last_one_is_served() -> None:
             assert go_on.wait(SECONDS)
         return body, "text/plain"
 
-    shelf = _Shelf(make)
+    shelf = Shelf(make)
     assert shelf.take(compressed=False).body == b"old"
     with ThreadPoolExecutor(1) as other:
         new = other.submit(shelf.take, compressed=True)

@@ -276,6 +276,34 @@ def test_tls_clients_that_say_nothing_keep_nobody_waiting(
             assert slow.recv(100) == b""
 
 
+def test_tls_clients_that_drip_hold_no_thread(tmp_path: Path, certificates: Certificates) -> None:
+    """Twice as many as there are workers begin a handshake and do not end it; others are served."""
+    with (
+        serving(written(tmp_path / "web.yml", tls_file(certificates))) as port,
+        contextlib.ExitStack() as stack,
+    ):
+        for _ in range(2 * web_server.THREADS):
+            slow = socket.create_connection((LOOPBACK, port), timeout=SECONDS)
+            stack.enter_context(slow).sendall(b"\x16\x03\x01")
+        with contextlib.closing(
+            http.client.HTTPSConnection(
+                LOOPBACK, port, timeout=web_server.CLIENT_SECONDS / 2, context=trusting(certificates)
+            )
+        ) as connection:
+            connection.request("GET", "/metrics")
+            assert connection.getresponse().status == 200
+
+
+def test_a_known_password_waits_for_no_worker() -> None:
+    """Who was let in before is known at once, a header without sense refused; a new one must be checked."""
+    keeper = Doorkeeper({"alice": CHEAP})
+    assert keeper.recall(basic("alice", SECRET)) is None
+    assert keeper.recall("Basic !!!") is Verdict.REFUSED
+    assert keeper.judge(basic("alice", SECRET)) is Verdict.WELCOME
+    assert keeper.recall(basic("alice", SECRET)) is Verdict.WELCOME
+    assert keeper.recall(basic("alice", "wrong")) is None
+
+
 def test_a_new_certificate_is_used_without_a_restart(tmp_path: Path, certificates: Certificates) -> None:
     """When the files are replaced, the next connection gets the new certificate."""
     for name, path in zip(("server.crt", "server.key"), certificates.made("one"), strict=True):
