@@ -4,7 +4,7 @@ A tick becomes ledger entries, the entries make the accounts grow, and all of it
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,10 +14,12 @@ from agent.findings import Findings
 from agent.journal import Counted, Journal, Record
 from agent.lifelong import Lifelong
 from agent.quantities import Origin
+from agent.scene import Judge, Scene
 from agent.states import StateSettings
-from agent.tally import DAY_MS, Posting, Tally, Timeline
+from agent.tally import DAY_MS, Posting, Seat, Tally, Timeline
 from agent.tenures import Tenures
-from agent.tick import Condition, Event, Finding, Gpu, Hold, Part, State, Tick, reading_of
+from agent.tick import Condition, Event, Finding, Gpu, Hold, Part, State, Tick, reading_of, said
+from agent.view import states_of
 from agent.xids import XidBook
 
 PENDING_WHOLE = 1_000
@@ -52,6 +54,9 @@ class Books:
         self.accounts = memory.accounts
         self.tally = Tally(settings, boot_id=boot_id, timelines=memory.timelines)
         self.readings_dropped = 0
+        self.states: Mapping[str, State] = {}
+        self.seats: Mapping[str, tuple[Seat, ...]] = {}
+        """What each GPU was at the end of the latest interval, and who held it."""
         self.events: Mapping[tuple[str, str], int] = {}
         """How often what happened since the start, by GPU and kind, up to the interval before the latest."""
         self._happened: Counter[tuple[str, str]] = Counter()
@@ -113,9 +118,9 @@ class Books:
         events: Sequence[Event] = (),
         complete: bool = True,
         unseen: State = State.UNKNOWN,
-        found: Iterable[Finding] = (),
+        judge: Judge = lambda _: (),
     ) -> Posting:
-        """Enter a tick; give what it added.
+        """Enter a tick, have it judged, and give what it added.
 
         Unless `complete` is false, GPUs of the node that the tick does not show are unknown until its end
         (or as `unseen` says), and one that the driver no longer enumerates is missing, and so down.
@@ -136,9 +141,32 @@ class Books:
         left = self._leave(tick) if complete else ()
         seen = {reading.uuid for reading in tick.readings if reading.condition is Condition.OK}
         seen |= {line.uuid for line in left}
+        self.states, self.seats = states_of(posting.entries)
+        found = [self._with_holder(one) for one in judge(self._scene(tick))]
         changed = self.findings.update(found, seen, tick.end_ms)
         self._record(tick, posting, (*events, *(_left_event(tick, line) for line in left)), left, changed)
         return posting
+
+    def _scene(self, tick: Tick) -> Scene:
+        return Scene(
+            node=tick.node,
+            end_ms=tick.end_ms,
+            readings=tick.readings,
+            states=self.states,
+            models={uuid: gpu.model for uuid, gpu in self.gpus.items()},
+            workloads={
+                uuid: frozenset(holder.workload for holder, _ in seats) for uuid, seats in self.seats.items()
+            },
+            xids={key: count.count for key, count in self.xids.counts.items()},
+        )
+
+    def _with_holder(self, one: Finding) -> Finding:
+        """Note who holds the GPU of a finding."""
+        names = dict.fromkeys(
+            f"{said(holder.kind, holder.name)} of {holder.owner}"
+            for holder, _ in self.seats.get(one.uuid, ())
+        )
+        return replace(one, held_by=", ".join(names)) if names else one
 
     def _lifted(self, tick: Tick) -> Tick:
         """Let counters go on where the driver began them anew, and keep what is known of parts."""

@@ -5,15 +5,19 @@ from dataclasses import replace
 
 from agent.tick import Finding
 
+FLAP_MS = 3_600_000
+"""What opens again so soon after it closed is the same finding, once more."""
 Key = tuple[str, str]
 """Rule and UUID."""
 
 
 class Findings:
-    """The open findings of a node."""
+    """The findings of a node that are open, and those that closed of late."""
 
-    def __init__(self, opened: Iterable[Finding] = ()) -> None:
-        self._open: dict[Key, Finding] = {(one.rule, one.uuid): one for one in opened}
+    def __init__(self, known: Iterable[Finding] = ()) -> None:
+        known = list(known)
+        self._open = {(one.rule, one.uuid): one for one in known if one.closed_ms is None}
+        self._closed = {(one.rule, one.uuid): one for one in known if one.closed_ms is not None}
 
     @property
     def open(self) -> tuple[Finding, ...]:
@@ -26,13 +30,23 @@ class Findings:
         A finding on a GPU that was not seen stays as it is: not seeing is no recovery.
         """
         now = {(one.rule, one.uuid): one for one in found}
-        opened = [one for key, one in now.items() if key not in self._open]
-        closed = [
-            replace(one, closed_ms=at_ms)
+        opened = {key: self._opened(key, one, at_ms) for key, one in now.items() if key not in self._open}
+        closed = {
+            key: replace(one, closed_ms=at_ms)
             for key, one in self._open.items()
             if one.uuid in seen and key not in now
-        ]
-        for one in closed:
-            del self._open[one.rule, one.uuid]
-        self._open |= {(one.rule, one.uuid): one for one in opened}
-        return (*opened, *closed)
+        }
+        for key in closed:
+            del self._open[key]
+        self._open |= opened
+        late = [key for key, one in self._closed.items() if at_ms - (one.closed_ms or 0) > FLAP_MS]
+        for key in late:
+            del self._closed[key]
+        self._closed |= closed
+        return (*opened.values(), *closed.values())
+
+    def _opened(self, key: Key, one: Finding, at_ms: int) -> Finding:
+        before = self._closed.pop(key, None)
+        if before is None or at_ms - (before.closed_ms or 0) > FLAP_MS:
+            return one
+        return replace(one, opened_ms=before.opened_ms, times=before.times + 1)

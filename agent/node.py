@@ -23,8 +23,9 @@ from agent.holders.claims import Holders
 from agent.kernel_log import KernelLog, log_began_ms
 from agent.prober import SILENCE_SECONDS, Ended, Hung
 from agent.release import Lets, Release
-from agent.tick import Finding, Hold, State, Tick, Xid
-from agent.view import Health, View, bounded, slice_states_of, states_of
+from agent.scene import Judge
+from agent.tick import Hold, State, Tick, Xid
+from agent.view import Health, View, bounded, slice_states_of
 
 PRUNE_TICKS = 360
 LOOK_SECONDS = 3.0
@@ -83,7 +84,7 @@ class Node:
         publish: Callable[[View], None],
         drain_file: str = "",
         kernel_log: KernelLog | None = None,
-        judge: Callable[[Tick], Iterable[Finding]] = lambda _: (),
+        judge: Judge = lambda _: (),
     ) -> None:
         self._name = name
         self._frames = frames
@@ -238,12 +239,11 @@ class Node:
             drained=self._drained(holds),
             events=self._chronicle.take(),
             unseen=unseen,
-            found=self._judge(tick),
+            judge=self._judge,
         )
         tick = self._books.latest or tick
         self._commit(tick.end_ms)
-        states, seats = states_of(posting.entries)
-        held_by, dropped = bounded(seats, self._most_holders)
+        held_by, dropped = bounded(self._books.seats, self._most_holders)
         self._counts.holders_dropped += dropped
         self._publish(
             View(
@@ -251,7 +251,7 @@ class Node:
                 interval_seconds=self._interval_ms / 1000,
                 gpus=dict(self._books.gpus),
                 readings={reading.uuid: reading for reading in tick.readings},
-                states=states,
+                states=self._books.states,
                 holders=held_by,
                 slice_states=slice_states_of(
                     (one.slice, one.state, one.start_ms, one.elapsed_ms) for one in posting.entries

@@ -6,6 +6,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from agent.accounts import Account, Accounts, Key
+from agent.findings import FLAP_MS
 from agent.lifelong import Chain, Row
 from agent.spells import Spell
 from agent.tally import Timeline
@@ -45,7 +46,7 @@ def restore(db: sqlite3.Connection) -> Memory:
         if uuid in timelines:
             timelines[uuid].spells[spell.holder, spell.slice] = spell
     tenures = tenures_of(db, "ended = 0")
-    return Memory(_gpus(db), timelines, _accounts(db), _counters(db), _xids(db), open_findings(db), tenures)
+    return Memory(_gpus(db), timelines, _accounts(db), _counters(db), _xids(db), _late_findings(db), tenures)
 
 
 def tenures_of(db: sqlite3.Connection, condition: str, *values: str) -> list[Tenure]:
@@ -92,6 +93,9 @@ def _xids(db: sqlite3.Connection) -> list[XidRow]:
     ]
 
 
+FOREVER_MS = 2**62
+
+
 def _timelines(db: sqlite3.Connection) -> dict[str, Timeline]:
     rows = db.execute(
         """SELECT uuid, node.name, until_ms, seen_ms, energy_joules, energy_at_ms, boot_id
@@ -113,23 +117,47 @@ def _timelines(db: sqlite3.Connection) -> dict[str, Timeline]:
 
 def open_findings(db: sqlite3.Connection) -> list[Finding]:
     """Read the findings that are open, oldest first."""
+    return findings_since(db, FOREVER_MS)
+
+
+def findings_since(db: sqlite3.Connection, closed_ms: int) -> list[Finding]:
+    """Read the findings that are open or closed at or after a moment, oldest first."""
+    return [finding for _, finding in numbered_findings(db, closed_ms)]
+
+
+def numbered_findings(db: sqlite3.Connection, closed_ms: int) -> list[tuple[int, Finding]]:
+    """Read the findings that are open or closed at or after a moment, each with its number."""
     rows = db.execute(
-        """SELECT rule, severity, node.name, coalesce(uuid, ''), opened_ms, summary, action FROM finding
-           JOIN node ON node.id = node_id LEFT JOIN gpu ON gpu.id = gpu_id
-           WHERE closed_ms IS NULL ORDER BY opened_ms, finding.id"""
+        """SELECT finding.id, rule, severity, node.name, coalesce(uuid, ''), opened_ms, closed_ms, summary,
+                  action, times, held_by
+           FROM finding JOIN node ON node.id = node_id LEFT JOIN gpu ON gpu.id = gpu_id
+           WHERE closed_ms IS NULL OR closed_ms >= ? ORDER BY opened_ms, finding.id""",
+        (closed_ms,),
     )
     return [
-        Finding(
-            rule=rule,
-            severity=severity,
-            node=node,
-            uuid=uuid,
-            opened_ms=opened_ms,
-            summary=summary,
-            action=action,
+        (
+            number,
+            Finding(
+                rule=rule,
+                severity=severity,
+                node=node,
+                uuid=uuid,
+                opened_ms=opened_ms,
+                closed_ms=closed_ms,
+                summary=summary,
+                action=action,
+                times=times,
+                held_by=held_by,
+            ),
         )
-        for rule, severity, node, uuid, opened_ms, summary, action in rows
+        for number, rule, severity, node, uuid, opened_ms, closed_ms, summary, action, times, held_by in rows
     ]
+
+
+def _late_findings(db: sqlite3.Connection) -> list[Finding]:
+    """Read what is open, and what closed so late that it may open again."""
+    newest_ms = db.execute("SELECT coalesce(max(end_ms), 0) FROM tick").fetchone()[0]
+    return findings_since(db, newest_ms - FLAP_MS)
 
 
 def _accounts(db: sqlite3.Connection) -> Accounts:

@@ -248,6 +248,9 @@ CREATE INDEX tenure_by_name ON tenure (name)
 
 _FOURTH = """
 ALTER TABLE posting ADD COLUMN slice TEXT NOT NULL DEFAULT '';
+-- how often it opened, each time soon after it had closed; who held the GPU when it did
+ALTER TABLE finding ADD COLUMN times INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE finding ADD COLUMN held_by TEXT NOT NULL DEFAULT '';
 -- how far each exporter is, and what became of what it sent
 CREATE TABLE exporter (
     name TEXT PRIMARY KEY,

@@ -26,8 +26,11 @@ _TICK = """INSERT INTO tick (node_id, start_ms, end_ms, late_seconds, driver_cal
 _IDENTITY = tuple(
     field.name for field in fields(Gpu) if field.name not in ("uuid", "index", "pci_bus")
 )  # the other two are of its place
-_FINDING = """INSERT INTO finding (node_id, gpu_id, rule, severity, opened_ms, summary, action)
-    VALUES (?, ?, ?, ?, ?, ?, ?)"""
+_FINDING = """INSERT INTO finding
+    (node_id, gpu_id, rule, severity, opened_ms, summary, action, times, held_by)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+_REOPEN = """UPDATE finding SET closed_ms = NULL, summary = ?, action = ?, times = ?, held_by = ?
+    WHERE node_id = ? AND gpu_id IS ? AND rule = ? AND opened_ms = ?"""
 _CLOSE = """UPDATE finding SET closed_ms = ?
     WHERE node_id = ? AND gpu_id IS ? AND rule = ? AND closed_ms IS NULL"""
 _POSTING = "INSERT INTO posting VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
@@ -273,7 +276,11 @@ class Scribe:
         for one in findings:
             whose = self._numbers.node(one.node), self._numbers.gpu(one.uuid) if one.uuid else None, one.rule
             if one.closed_ms is None:
-                self._db.execute(_FINDING, (*whose, one.severity, one.opened_ms, one.summary, one.action))
+                what = one.severity, one.opened_ms, one.summary, one.action, one.times, one.held_by
+                if one.times > 1:  # it is the one before, once more
+                    self._db.execute(_REOPEN, (*what[2:], *whose, one.opened_ms))
+                else:
+                    self._db.execute(_FINDING, (*whose, *what))
             else:
                 self._db.execute(_CLOSE, (one.closed_ms, *whose))
 

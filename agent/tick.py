@@ -227,7 +227,10 @@ class Event:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
-    """A rule's judgement: it opens, stays open, closes, and says what to do."""
+    """A rule's judgement: it opens, stays open, closes, and says what to do.
+
+    `times` is how often it opened, each time soon after it had closed. `held_by` is who held the GPU then.
+    """
 
     rule: str
     severity: str
@@ -237,6 +240,8 @@ class Finding:
     closed_ms: int | None = None
     summary: str = ""
     action: str = ""
+    times: int = 1
+    held_by: str = ""
 
 
 def reading_of(

@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -19,9 +19,11 @@ from agent.holders.claims import Holders
 from agent.holders.owners import Owners
 from agent.holders.worlds import holders_of
 from agent.journal import Journal
+from agent.journal_file import connect
 from agent.kernel_log import KernelLog
 from agent.node import Node, boot_id
 from agent.prober import Prober
+from agent.scene import scenes
 from agent.tick import Workload
 from agent.view import View
 from exporters.fleet import Fleet
@@ -29,11 +31,15 @@ from exporters.page import Pages
 from exporters.web import Web
 from gputally.settings import Settings, journal_path, load
 from gputally.version import own_version
-from rules.modes import judge
+from rules.definition import Rule
+from rules.engine import Engine
+from rules.load import load as load_rules
 
 if TYPE_CHECKING:
     from agent.simulated.scenario import Simulation
 
+LONGEST_LOOK_BACK_MS = 4 * 3_600_000
+"""What rules ask of earlier than that begins anew when the agent starts."""
 log = logging.getLogger("gputally")
 
 
@@ -165,6 +171,7 @@ class Live:
         """Bind the port, prepare, and open the journal. Raises SettingsError, JournalError."""
         with contextlib.ExitStack() as stack:
             settings, version = self._settings, own_version()
+            rules = load_rules(Path(settings.rules.file) if settings.rules.file else None)
             pages = Pages(settings.node.labels, version, time.monotonic)
             self._web = Web(settings.web, pages, version)
             stack.callback(self._web.stop)
@@ -193,7 +200,7 @@ class Live:
                 publish=self._publish_to(pages),
                 drain_file=settings.states.drain_file,
                 kernel_log=self._kernel_log(),
-                judge=judge,
+                judge=self._engine(rules, books).judge,
             )
             self._node.let_go_through(self._prober, Path(settings.journal.path))
             self._stack = stack.pop_all()
@@ -211,6 +218,16 @@ class Live:
             self._fleet.wake()
 
         return publish
+
+    def _engine(self, rules: Mapping[str, Rule], books: Books) -> Engine:
+        """Make what judges each interval, and let it know of those before the start."""
+        settings = self._settings
+        engine = Engine(rules, round(settings.agent.interval_seconds * 1000), books.findings.open)
+        until_ms = now_ms()
+        from_ms = until_ms - min(engine.window_ms, LONGEST_LOOK_BACK_MS)
+        with contextlib.closing(connect(Path(settings.journal.path))) as db:
+            engine.look_back(scenes(db, from_ms, until_ms, engine.quantities))
+        return engine
 
     def _kernel_log(self) -> KernelLog | None:
         """Choose the kernel's log to read; a simulation has none."""

@@ -75,6 +75,13 @@ class ReportSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RulesSettings:
+    """Where rules of one's own stand: they change those that are built in key by key, or add to them."""
+
+    file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """All sections."""
 
@@ -85,6 +92,7 @@ class Settings:
     journal: JournalSettings = field(default_factory=JournalSettings)
     web: WebSettings = field(default_factory=WebSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
+    rules: RulesSettings = field(default_factory=RulesSettings)
     exporters: ExportersSettings = field(default_factory=ExportersSettings)
 
 

@@ -7,24 +7,29 @@ of these ticks are. It closes when one of them was known not to hold throughout 
 in place of the limit. What is not known neither opens nor closes anything.
 """
 
-from collections.abc import Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from agent.quantities import QUANTITIES
-from agent.tick import State
+from agent.tick import State, Workload
 
 Audience = Literal["sre", "planner", "owner"]
 AUDIENCES: tuple[Audience, ...] = ("sre", "planner", "owner")
 SEVERITIES = ("critical", "warning", "info")
 """Gravest first."""
 LONGEST_SECONDS = 7 * 86_400.0
+LONGEST_NAME = 64
 PEERS = "peers"
 """Instead of a quantity's name: the median of the peers."""
 STATE, UP, XIDS = "state", "up", "xid_errors_total"
 KNOWN = (*QUANTITIES, STATE, UP, XIDS)
 """What a condition may be about: a quantity, the state, whether the GPU answers, how many XIDs there were."""
+_STATES = tuple(state for state in State if state is not State.UNKNOWN)
+_GAUGES = tuple(name for name, metric in QUANTITIES.items() if metric.kind == "gauge")
+_LARGEST_XID = 9_999
 
 
 class Comparison(StrEnum):
@@ -34,6 +39,14 @@ class Comparison(StrEnum):
     AT_LEAST = "at_least"
     BELOW = "below"
     ABOVE = "above"
+
+
+_COMPARE: Mapping[Comparison, Callable[[float, float], bool]] = {
+    Comparison.AT_MOST: operator.le,
+    Comparison.AT_LEAST: operator.ge,
+    Comparison.BELOW: operator.lt,
+    Comparison.ABOVE: operator.gt,
+}
 
 
 class RuleError(ValueError):
@@ -67,40 +80,66 @@ class Condition:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant. Raises RuleError."""
         if self.quantity not in KNOWN:
-            raise RuleError("quantity", f"there is no quantity {self.quantity!r}{_like(self.quantity)}")
-        if self.of and self.of != PEERS and self.of not in QUANTITIES:
-            raise RuleError(self.comparison, f"no quantity {self.of!r}{_like(self.of)}, nor {PEERS!r}")
-        if (self.quantity == STATE) != bool(self.is_state):
-            raise RuleError("is", "a condition on the state, and only one, says which: is = 'held_idle'")
-        if self.is_state and self.is_state not in set(State):
-            raise RuleError("is", f"there is no state {self.is_state!r}: choose among {', '.join(State)}")
+            raise RuleError(
+                "quantity", f"there is no quantity {self.quantity!r}{_like(self.quantity, KNOWN)}"
+            )
+        if self.quantity == STATE:
+            self._check_state()
+        elif self.is_state:
+            raise RuleError("is", "only a condition on the state says which: quantity = 'state'")
+        self._check_counted()
+        self._check_limit()
+
+    def _check_state(self) -> None:
+        choices = f"choose among {', '.join(_STATES)}"
+        if not self.is_state:
+            raise RuleError("is", f"a condition on the state says which: {choices}")
+        if self.is_state not in _STATES:
+            why = (
+                "what is not known neither opens nor closes"
+                if self.is_state in set(State)
+                else "there is none"
+            )
+            raise RuleError("is", f"no state {self.is_state!r}: {why}; {choices}")
+        if self.until is not None:
+            raise RuleError("until", "a state has no second limit")
+
+    def _check_counted(self) -> None:
         if (self.quantity == XIDS) != bool(self.xids):
             raise RuleError("xids", "a condition on XIDs, and only one, lists their numbers: xids = [48, 79]")
+        if not all(0 <= number <= _LARGEST_XID for number in self.xids):
+            raise RuleError("xids", f"numbers of XIDs lie between 0 and {_LARGEST_XID}")
         counts = self.quantity == XIDS or self.quantity.endswith("_total")
         if counts != bool(self.over_seconds):
             raise RuleError("over", "a counter, and only a counter, is judged by its growth: over = '10m'")
-        if self.of and (self.over_seconds or self.quantity not in QUANTITIES):
-            raise RuleError(self.comparison, "only a gauge is compared with another quantity")
         if not 0 <= self.over_seconds <= LONGEST_SECONDS:
             raise RuleError("over", "must lie between 0 and 7d")
+
+    def _check_limit(self) -> None:
+        if self.of and self.of != PEERS and self.of not in _GAUGES:
+            raise RuleError(
+                self.comparison,
+                f"a limit is a number, {PEERS!r} or a gauge, not {self.of!r}{_like(self.of, _GAUGES)}",
+            )
+        if self.of and self.quantity not in _GAUGES:
+            raise RuleError(self.comparison, "only a gauge is compared with another quantity")
+        if not self.of and (self.times, self.plus) != (1.0, 0.0):
+            key = "plus" if self.plus else "times"
+            raise RuleError(key, f"belongs to a limit that is {PEERS!r} or another quantity, not a number")
         edge = self.plus if self.of else self.number
         if self.until is not None and (self.until < edge if self.is_falling else self.until > edge):
-            raise RuleError(
-                "until", "must lie beyond the limit, on the side on which the condition does not hold"
-            )
+            side = "below" if self.is_falling else "above"
+            raise RuleError("until", f"closes before it opens: {self.until:g} must not lie {side} {edge:g}")
 
     @property
     def is_falling(self) -> bool:
         """Whether it holds for small values."""
         return self.comparison in (Comparison.AT_MOST, Comparison.BELOW)
 
-    def holds(self, value: float, limit: float) -> bool:
-        """Compare."""
-        if self.comparison is Comparison.AT_MOST:
-            return value <= limit
-        if self.comparison is Comparison.AT_LEAST:
-            return value >= limit
-        return value < limit if self.comparison is Comparison.BELOW else value > limit
+    @property
+    def compare(self) -> Callable[[float, float], bool]:
+        """What compares a value with the limit."""
+        return _COMPARE[self.comparison]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,10 +179,10 @@ class Rule:
         """Refuse what cannot be meant. Raises RuleError."""
         if not self.when:
             raise RuleError("when", "a rule needs at least one condition: when.NAME.quantity = ...")
-        if not self.summary or not self.runbook.action:
-            raise RuleError(
-                "summary", "a rule says what it is about (summary) and what to do (runbook.action)"
-            )
+        if not self.summary:
+            raise RuleError("summary", "a rule says what it is about")
+        if not self.runbook.action:
+            raise RuleError("runbook.action", "a rule says what to do")
         if self.severity not in SEVERITIES:
             raise RuleError("severity", f"must be one of {', '.join(SEVERITIES)}")
         if self.audience not in AUDIENCES:
@@ -153,11 +192,13 @@ class Rule:
                 raise RuleError(key, "must lie between 0 and 7d")
         if not 0 < self.coverage_ratio <= 1:
             raise RuleError("coverage", "must lie above 0 and not above 1")
+        if not set(self.workloads) <= set(Workload):
+            raise RuleError("workloads", f"must be some of {', '.join(Workload)}")
 
 
-def _like(name: str) -> str:
+def _like(name: str, choices: Sequence[str]) -> str:
     """Give names that somebody may have meant."""
     from difflib import get_close_matches  # noqa: PLC0415  only for an error
 
-    near = get_close_matches(name, KNOWN, n=3, cutoff=0.4)
+    near = get_close_matches(name[:LONGEST_NAME], choices, n=3, cutoff=0.4)
     return f": do you mean {' or '.join(near)}?" if near else "; `gputally metrics` lists them"

@@ -5,81 +5,63 @@ finding is open, whether it held by the limit for closing. What is not known nei
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil
 from statistics import median
 from typing import NamedTuple
 
+from agent.quantities import QUANTITIES
+from agent.scene import Scene
 from agent.tick import Condition as Health
 from agent.tick import Finding, Reading, State
 from rules.definition import PEERS, STATE, UP, XIDS, Condition, Rule
-from rules.history import Bits, Growth
+from rules.history import Track
 
 LONGEST_STEPS = 1 << 16
 """More intervals at once than any window has."""
 FEWEST_PEERS = 3
 _NOBODY: frozenset[str] = frozenset()
 _NOTHING: Mapping[str, float | None] = {}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scene:
-    """All that is judged of a node in one interval.
-
-    `models` and `workloads` are by UUID; XIDs are counted by UUID and number, over all time.
-    """
-
-    node: str
-    end_ms: int
-    readings: Sequence[Reading]
-    states: Mapping[str, State]
-    models: Mapping[str, str]
-    workloads: Mapping[str, frozenset[str]]
-    xids: Mapping[tuple[str, int], int]
+_NO_XIDS: Mapping[int, int] = {}
 
 
 class _Plan(NamedTuple):
-    """A condition of a rule: how many intervals its windows have, and how many of the first must be known."""
+    """A condition of a rule, prepared. The windows are numbers of intervals, and masks of as many bits.
 
-    condition: Condition
-    slots: int
+    `is_plain` says that it compares a quantity of a reading with a number, as most do.
+    """
+
+    is_plain: bool
+    quantity: str
+    compare: Callable[[float, float], bool]
+    number: float
+    mask: int
     needed: int
-    clear_slots: int
+    condition: Condition
+    clear_mask: int
+    slots: int
     grown_slots: int
 
 
-class _Track:
-    """What is kept of a condition on a GPU; `held` only while the rule's finding is open."""
-
-    __slots__ = ("bits", "growth", "held", "value")
-
-    def __init__(self, plan: _Plan) -> None:
-        self.bits = Bits(plan.slots)
-        self.growth = Growth(plan.grown_slots) if plan.grown_slots else None
-        self.held: Bits | None = None
-        self.value: float | None = None
-
-
 class _Sight(NamedTuple):
-    """What is judged of a GPU in an interval; `steps` is how many intervals that is after the one before."""
+    """What is judged of a GPU in an interval, which has this number."""
 
     scene: Scene
     reading: Reading
     values: Mapping[str, float | None]
     peers: Mapping[tuple[str, str], float]
-    model: str
-    steps: int
+    xids: Mapping[int, int]
+    slot: int
 
 
 class _Gpu:
     """What is kept of a GPU: its tracks in the order of the plans, when it was judged last, what is open."""
 
-    __slots__ = ("end_ms", "open", "tracks")
+    __slots__ = ("open", "slot", "tracks")
 
     def __init__(self, plans: Sequence[Sequence[_Plan]]) -> None:
-        self.tracks = [[_Track(plan) for plan in several] for several in plans]
-        self.end_ms = 0
+        self.tracks = [[Track(plan.grown_slots) for plan in several] for several in plans]
+        self.slot = 0
         self.open: dict[str, Finding] = {}
 
 
@@ -93,19 +75,47 @@ class Engine:
         self._of_peers = {
             one.quantity for rule in self._rules for one in rule.when.values() if one.of == PEERS
         }
+        self._classes = [rule.workloads for rule in self._rules]
         self._gpus: dict[str, _Gpu] = {}
         self._opened: dict[str, list[Finding]] = defaultdict(list)
         for one in opened:
             self._opened[one.uuid].append(one)
 
+    @property
+    def quantities(self) -> frozenset[str]:
+        """The quantities that the rules are about."""
+        conditions = [plan.condition for plans in self._plans for plan in plans]
+        return frozenset(name for one in conditions for name in (one.quantity, one.of) if name in QUANTITIES)
+
+    @property
+    def window_ms(self) -> int:
+        """How far back its rules look."""
+        slots = [max(plan.slots, plan.grown_slots) for plans in self._plans for plan in plans]
+        return max(slots, default=0) * self._interval_ms
+
+    def look_back(self, past: Iterable[Scene]) -> None:
+        """Take in what was before the start, so that what was pending goes on; nothing opens or closes."""
+        opened, self._opened = self._opened, defaultdict(list)
+        for scene in past:
+            self.judge(scene)
+        self._opened = opened
+        for uuid, gpu in self._gpus.items():
+            gpu.open.clear()
+            self._restore(uuid, gpu)
+
     def _plan(self, rule: Rule, condition: Condition) -> _Plan:
         slots = self._slots(rule.for_seconds)
         return _Plan(
-            condition,
-            slots,
-            ceil(rule.coverage_ratio * slots),
-            self._slots(rule.clear_seconds),
-            self._slots(condition.over_seconds) if condition.over_seconds else 0,
+            is_plain=condition.quantity in QUANTITIES and not condition.of and not condition.over_seconds,
+            quantity=condition.quantity,
+            compare=condition.compare,
+            number=condition.number,
+            mask=(1 << slots) - 1,
+            needed=ceil(rule.coverage_ratio * slots),
+            condition=condition,
+            clear_mask=(1 << self._slots(rule.clear_seconds)) - 1,
+            slots=slots,
+            grown_slots=self._slots(condition.over_seconds) if condition.over_seconds else 0,
         )
 
     def _slots(self, seconds: float) -> int:
@@ -114,56 +124,84 @@ class Engine:
     def judge(self, scene: Scene) -> list[Finding]:
         """Give all findings that are open after an interval, each as it was opened."""
         peers = self._medians(scene)
-        return [finding for reading in scene.readings for finding in self._of_gpu(scene, reading, peers)]
+        xids: dict[str, dict[int, int]] = defaultdict(dict)
+        for (uuid, number), count in scene.xids.items():
+            xids[uuid][number] = count
+        slot = round(scene.end_ms / self._interval_ms)
+        found: list[Finding] = []
+        for reading in scene.readings:
+            values = reading.__dict__ if reading.condition is Health.OK else _NOTHING
+            of_gpu = xids[reading.uuid] if xids else _NO_XIDS
+            found += self._of_gpu(_Sight(scene, reading, values, peers, of_gpu, slot))
+        return found
 
-    def _of_gpu(
-        self, scene: Scene, reading: Reading, peers: Mapping[tuple[str, str], float]
-    ) -> Iterable[Finding]:
-        uuid = reading.uuid
+    def _of_gpu(self, sight: _Sight) -> Iterable[Finding]:
+        uuid = sight.reading.uuid
         gpu = self._gpus.get(uuid)
         if gpu is None:
-            gpu = self._gpus[uuid] = self._new(uuid)
-        steps = 1
-        if gpu.end_ms:
-            steps = min(LONGEST_STEPS, max(0, round((scene.end_ms - gpu.end_ms) / self._interval_ms)))
-        gpu.end_ms = scene.end_ms
-        values = reading.__dict__ if reading.condition is Health.OK else _NOTHING
-        sight = _Sight(scene, reading, values, peers, scene.models.get(uuid, ""), steps)
-        workloads = scene.workloads.get(uuid, _NOBODY)
+            gpu = self._gpus[uuid] = self._new(uuid, sight.slot)
+        steps = min(LONGEST_STEPS, max(0, sight.slot - gpu.slot))
+        gpu.slot = sight.slot
         firing: list[int] = []
-        for place, (rule, plans, tracks) in enumerate(zip(self._rules, self._plans, gpu.tracks, strict=True)):
-            applies = not rule.workloads or not workloads.isdisjoint(rule.workloads)
-            fires = True
-            for plan, track in zip(plans, tracks, strict=True):
-                fires = _move(plan, track, sight, applies=applies) and fires
+        for place, (plans, tracks) in enumerate(zip(self._plans, gpu.tracks, strict=True)):
+            fires = _move(plans, tracks, sight, steps)
+            if self._classes[place] or gpu.open:
+                fires = self._go_on(gpu, place, sight, steps, fires=fires)
             if fires:
                 firing.append(place)
-            elif rule.name in gpu.open and self._may_close(tracks):
-                del gpu.open[rule.name]
         for place in firing:
-            self._open(gpu, place, scene, uuid)
+            self._open(gpu, place, sight)
         return gpu.open.values()
 
-    def _new(self, uuid: str) -> _Gpu:
+    def _go_on(self, gpu: _Gpu, place: int, sight: _Sight, steps: int, *, fires: bool) -> bool:
+        """Look whether a finding that is open closes, and whether a rule of some classes of work applies."""
+        rule, plans, tracks = self._rules[place], self._plans[place], gpu.tracks[place]
+        workloads = sight.scene.workloads.get(sight.reading.uuid, _NOBODY)
+        applies = not rule.workloads or not workloads.isdisjoint(rule.workloads)
+        for track in () if applies else tracks:
+            if track.yes & 1:  # whom it is not about, for him it does not hold
+                track.yes, track.no = track.yes & ~1, track.no | 1
+        if rule.name not in gpu.open:
+            return fires and applies
+        closes = False
+        for plan, track in zip(plans, tracks, strict=True):
+            mask = plan.clear_mask
+            track.stays, track.leaves = track.stays << steps & mask, track.leaves << steps & mask
+            if track.yes & 1 or (track.no & 1 and applies and _stays(plan, track, sight)):
+                track.stays |= 1
+            elif track.no & 1:
+                track.leaves |= 1
+            closes = closes or bool(track.leaves and not track.stays)
+        if closes and not fires:
+            del gpu.open[rule.name]
+        return fires and applies
+
+    def _new(self, uuid: str, slot: int) -> _Gpu:
         gpu = _Gpu(self._plans)
+        gpu.slot = slot - 1
+        self._restore(uuid, gpu)
+        return gpu
+
+    def _restore(self, uuid: str, gpu: _Gpu) -> None:
+        """Take up the findings that were open on a GPU."""
         names = {rule.name: place for place, rule in enumerate(self._rules)}
         for finding in self._opened.pop(uuid, ()):
             if finding.rule in names:
                 gpu.open[finding.rule] = finding
                 self._hold(gpu, names[finding.rule])
-        return gpu
 
-    def _open(self, gpu: _Gpu, place: int, scene: Scene, uuid: str) -> None:
-        rule = self._rules[place]
+    def _open(self, gpu: _Gpu, place: int, sight: _Sight) -> None:
+        rule, scene = self._rules[place], sight.scene
         if rule.name in gpu.open or any(parent in gpu.open for parent in rule.inhibited_by):
             return
+        told = zip(self._plans[place], gpu.tracks[place], strict=True)
         gpu.open[rule.name] = Finding(
             rule=rule.name,
             severity=rule.severity,
             node=scene.node,
-            uuid=uuid,
+            uuid=sight.reading.uuid,
             opened_ms=scene.end_ms,
-            summary=f"{rule.summary} ({_evidence(gpu.tracks[place], self._plans[place])})",
+            summary=f"{rule.summary} ({', '.join(_said(*one, sight) for one in told)})",
             action=rule.runbook.action,
         )
         self._hold(gpu, place)
@@ -171,16 +209,7 @@ class Engine:
     def _hold(self, gpu: _Gpu, place: int) -> None:
         """Begin to note whether a finding may close."""
         for track, plan in zip(gpu.tracks[place], self._plans[place], strict=True):
-            track.held = Bits(plan.clear_slots)
-            track.held.yes = track.bits.yes & (1 << plan.clear_slots) - 1
-
-    def _may_close(self, tracks: Iterable[_Track]) -> bool:
-        """Tell whether one of the conditions was known not to hold, and never to hold, for long enough."""
-        may = any(track.held is not None and track.held.no and not track.held.yes for track in tracks)
-        if may:
-            for track in tracks:
-                track.held = None
-        return may
+            track.stays, track.leaves = track.yes & plan.clear_mask, 0
 
     def _medians(self, scene: Scene) -> dict[tuple[str, str], float]:
         """Give the medians that values are compared with, of models of which there are enough."""
@@ -197,38 +226,68 @@ class Engine:
         return found
 
 
-def _move(plan: _Plan, track: _Track, sight: _Sight, *, applies: bool) -> bool:
-    """Move a condition of a GPU on to the present interval; tell whether it held for long enough."""
-    condition, steps = plan.condition, sight.steps
-    quantity = condition.quantity
-    value = sight.values[quantity] if quantity in sight.values else _special(condition, sight)
+def _move(plans: Sequence[_Plan], tracks: Sequence[Track], sight: _Sight, steps: int) -> bool:
+    """Move the conditions of a rule on by so many intervals; tell whether all held for long enough."""
+    fires = True
+    for plan, track in zip(plans, tracks, strict=True):
+        is_plain, quantity, compare, number, mask, needed = plan[:6]
+        if is_plain:
+            value = sight.values.get(quantity)
+            holds = None if value is None else compare(value, number)
+        else:
+            holds = _holds(plan, track, sight)
+        yes, no = track.yes << steps & mask, track.no << steps & mask
+        if holds:
+            yes |= 1
+        elif holds is not None:
+            no |= 1
+        track.yes, track.no = yes, no
+        if no or yes.bit_count() < needed:
+            fires = False
+    return fires
+
+
+def _holds(plan: _Plan, track: Track, sight: _Sight) -> bool | None:
+    """Tell whether a condition holds that is not plain; None where that is not known."""
+    condition = plan.condition
+    value, limit = _value(condition, sight), condition.number
     if track.growth is not None:
-        value = track.growth.add(steps, value)
-    holds = stays = None
-    limit = _limit(condition, sight) if condition.of else condition.number
-    if value is not None and limit is not None:
-        holds = stays = applies and condition.holds(value, limit)
-        if not holds and track.held is not None and condition.until is not None:
-            edge = limit - condition.plus + condition.until if condition.of else condition.until
-            stays = applies and condition.holds(value, edge)
-        track.value = value
-    bits = track.bits
-    bits.add(steps, holds)
-    if track.held is not None:
-        track.held.add(steps, stays)
-    return not bits.no and bits.yes.bit_count() >= plan.needed
+        grown = track.growth.add(sight.slot, value)
+        value = None if value is None else grown
+    elif condition.of:
+        other = _other(condition, sight)
+        if other is None:
+            return None
+        limit = other + condition.plus
+    return None if value is None else plan.compare(value, limit)
 
 
-def _limit(condition: Condition, sight: _Sight) -> float | None:
+def _stays(plan: _Plan, track: Track, sight: _Sight) -> bool:
+    """Tell whether a value that is known is within the limit for closing."""
+    condition = plan.condition
+    if condition.until is None:
+        return False
+    value = _value(condition, sight)
+    if track.growth is not None:
+        value = track.growth.add(sight.slot, None)
+    edge = condition.until
+    if condition.of:
+        edge += _other(condition, sight) or 0.0
+    return value is not None and plan.compare(value, edge)
+
+
+def _other(condition: Condition, sight: _Sight) -> float | None:
+    """Give what a value is compared with, times its factor."""
     if condition.of == PEERS:
-        other = sight.peers.get((sight.model, condition.quantity))
+        model = sight.scene.models.get(sight.reading.uuid, "")
+        other = sight.peers.get((model, condition.quantity))
     else:
         other = sight.values.get(condition.of)
-    return None if other is None else other * condition.times + condition.plus
+    return None if other is None else other * condition.times
 
 
-def _special(condition: Condition, sight: _Sight) -> float | None:
-    """Give what a condition is about that is no quantity of a reading."""
+def _value(condition: Condition, sight: _Sight) -> float | None:
+    """Give what a condition is about."""
     scene, reading = sight.scene, sight.reading
     if condition.quantity == STATE:
         state = scene.states.get(reading.uuid)
@@ -236,17 +295,18 @@ def _special(condition: Condition, sight: _Sight) -> float | None:
     if condition.quantity == UP:
         return float(reading.condition is Health.OK)
     if condition.quantity == XIDS:
-        return float(sum(scene.xids.get((reading.uuid, number), 0) for number in condition.xids))
-    return None
+        if not sight.xids:
+            return 0.0
+        return float(sum(count for number, count in sight.xids.items() if number in condition.xids))
+    return sight.values.get(condition.quantity)
 
 
-def _evidence(tracks: Sequence[_Track], plans: Sequence[_Plan]) -> str:
-    return ", ".join(_said(track, plan) for track, plan in zip(tracks, plans, strict=True))
-
-
-def _said(track: _Track, plan: _Plan) -> str:
+def _said(plan: _Plan, track: Track, sight: _Sight) -> str:
     condition = plan.condition
     if condition.is_state:
         return f"state {condition.is_state}"
-    grown = f" grew in {condition.over_seconds:g} s by" if condition.over_seconds else ""
-    return f"{condition.quantity}{grown} {track.value:.6g}" if track.value is not None else condition.quantity
+    value = _value(condition, sight)
+    grown = ""
+    if track.growth is not None:
+        value, grown = track.growth.add(sight.slot, None), f" grew in {condition.over_seconds:g} s by"
+    return condition.quantity if value is None else f"{condition.quantity}{grown} {value:.6g}"

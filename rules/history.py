@@ -4,53 +4,51 @@ The intervals of a window are those that end in (now - window, now], as a range 
 of an hour is a number of 360 bits: to move on by an interval is a shift, to ask is a mask.
 """
 
-from collections import deque
+from array import array
 
-
-class Bits:
-    """The last intervals of one condition; `slots` is how many of them are kept."""
-
-    __slots__ = ("_mask", "no", "yes")
-
-    def __init__(self, slots: int) -> None:
-        self._mask = (1 << slots) - 1
-        self.yes = 0
-        self.no = 0
-
-    def add(self, steps: int, holds: bool | None) -> None:  # noqa: FBT001  of three values
-        """Move on by so many intervals; of the last of them it is known whether it held."""
-        self.yes = self.yes << steps & self._mask
-        self.no = self.no << steps & self._mask
-        if holds is None:
-            return
-        if holds:
-            self.yes |= 1
-        else:
-            self.no |= 1
+_NOTHING = bytes(8)
 
 
 class Growth:
-    """How much a counter grew in a window, by the differences of what was read in it."""
+    """How much a counter grew in a window of so many intervals, by the differences of what was read in it."""
 
-    __slots__ = ("_at", "_grown", "_last", "_slots", "_sum")
+    __slots__ = ("_grown", "_last", "_slot", "_slots")
 
     def __init__(self, slots: int) -> None:
         self._slots = slots
-        self._at = 0
+        self._slot = 0
         self._last: float | None = None
-        self._grown: deque[tuple[int, float]] = deque()
-        self._sum = 0.0
+        self._grown: array[float] | None = None  # by interval; only while there is some
 
-    def add(self, steps: int, value: float | None) -> float | None:
-        """Move on by so many intervals and take a value; give the growth, None where none was ever read."""
-        self._at += steps
-        while self._grown and self._grown[0][0] <= self._at - self._slots:
-            self._sum -= self._grown.popleft()[1]
-        if not self._grown:
-            self._sum = 0.0  # no rounding is carried on
+    def add(self, slot: int, value: float | None) -> float | None:
+        """Take the value of an interval, by its number; give the growth, None where none was ever read."""
+        last, grown = self._last, self._grown
+        if grown is not None:
+            for gone in range(max(self._slot, slot - self._slots) + 1, slot + 1):
+                grown[gone % self._slots] = 0.0
+        self._slot = slot
         if value is not None:
-            if self._last is not None and value > self._last:
-                self._grown.append((self._at, value - self._last))
-                self._sum += value - self._last
+            if last is not None and value > last:
+                if grown is None:
+                    grown = self._grown = array("d", _NOTHING * self._slots)
+                grown[slot % self._slots] += value - last
             self._last = value
-        return None if self._last is None else self._sum
+        if grown is None:
+            return None if self._last is None else 0.0
+        total = sum(grown)
+        if not total:
+            self._grown = None
+        return total
+
+
+class Track:
+    """What is kept of a condition on a GPU: bits of when it held and when it was known not to.
+
+    `stays` and `leaves` are the same by the limit for closing; they count while the rule's finding is open.
+    """
+
+    __slots__ = ("growth", "leaves", "no", "stays", "yes")
+
+    def __init__(self, grown_slots: int) -> None:
+        self.yes = self.no = self.stays = self.leaves = 0
+        self.growth = Growth(grown_slots) if grown_slots else None

@@ -2,145 +2,164 @@
 
 A file is TOML, a table for each rule. What it says of a rule that is built in replaces that key and no other,
 down to single figures: `[thermal_margin_low]` with `when.margin.at_most = 3` leaves all else as it is.
+Whatever a file holds, it is understood or refused with SettingsError: file, line, key and the choices.
 """
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 from agent.errors import SettingsError
+from agent.holders.names import printable
 from agent.xid_catalogue import SEVERITIES, numbers_of
-from rules.definition import Comparison, Condition, Rule, RuleError, Runbook
+from rules.definition import LONGEST_NAME, Comparison, Condition, Rule, RuleError, Runbook
+from rules.source import Source
 
 BUILT_IN = "builtin.toml"
 LONGEST_BYTES = 1 << 20
-_DURATION = re.compile(r"(\d{1,7}(?:\.\d{1,3})?)(s|m|h|d)")
+LONGEST_TEXT = 4_000
+MOST_CONDITIONS = 32
+_DURATION = re.compile(r"([0-9]{1,7}(?:\.[0-9]{1,3})?)(s|m|h|d)")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_NAME_FORM = "lower case letters, digits and _, a letter first, at most 64"
 _TEXTS = ("summary", "severity", "audience")
-_LISTS = {"workloads": "workloads", "inhibited_by": "inhibited_by"}
+_LISTS = ("workloads", "inhibited_by")
 _DURATIONS = {"for": "for_seconds", "clear_for": "clear_seconds"}
 _RULE_KEYS = (*_TEXTS, *_LISTS, *_DURATIONS, "coverage", "enabled", "when", "runbook")
-_CONDITION_KEYS = ("quantity", *Comparison, "times", "plus", "until", "over", "is", "xids")
+_OF_LIMIT = ("times", "plus", "until")
+_CONDITION_KEYS = ("quantity", *Comparison, *_OF_LIMIT, "over", "is", "xids", "but_not")
 _RUNBOOK_KEYS = tuple(Runbook.__dataclass_fields__)
 Table = dict[str, Any]
 
 
 def built_in() -> dict[str, Rule]:
     """Give the rules that are built in, by name."""
-    text = files("rules").joinpath(BUILT_IN).read_text(encoding="utf-8")
-    return _rules(_Source(BUILT_IN, text), {})
+    return _rules(_built_in_source(), {})
 
 
 def load(path: Path | None) -> dict[str, Rule]:
     """Give all rules by name, with what a file changes. Raises SettingsError with file, line and key."""
     if path is None:
         return built_in()
+    return _rules(Source(str(path), _text_of(path)), _tables(_built_in_source()))
+
+
+def _text_of(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            text = file.read(LONGEST_BYTES).decode()
-    except (OSError, UnicodeDecodeError) as error:
+            told = file.read(LONGEST_BYTES + 1)
+        text = told.decode("utf-8-sig")
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8, or a path that cannot be one
         raise SettingsError(f"cannot read the rules {path}: {getattr(error, 'strerror', error)}") from error
-    return _rules(_Source(str(path), text), _tables(_built_in_source()))
+    if len(told) > LONGEST_BYTES:
+        raise SettingsError(f"the rules {path} are longer than {LONGEST_BYTES >> 20} MiB")
+    return text
 
 
-class _Source:
-    """A text of rules, and where in it something is said."""
-
-    def __init__(self, name: str, text: str) -> None:
-        self.name = name
-        self.text = text
-
-    def wrong(self, rule: str, key: str, text: str) -> SettingsError:
-        """Make an error that says file, line and key."""
-        line = self._line(rule, key)
-        place = f"{self.name}:{line}" if line else self.name
-        return SettingsError(f"{place}: [{rule}] {key}: {text}")
-
-    def _line(self, rule: str, key: str) -> int:
-        """Find the line of a key below a rule's heading; that of the heading when it is not there."""
-        last = key.rpartition(".")[2]
-        at, found, inside = 0, 0, False
-        for number, line in enumerate(self.text.splitlines(), 1):
-            heading = re.match(r"\s*\[+\s*([A-Za-z0-9_\".-]+)", line)
-            if heading:
-                inside = heading[1].strip('"').partition(".")[0] == rule
-                at = at or (number if inside else 0)
-            elif inside and not found and re.match(rf"\s*[\w.\"]*\b{re.escape(last)}\b\"?\s*[=.]", line):
-                found = number
-        return found or at
+def _built_in_source() -> Source:
+    return Source(BUILT_IN, files("rules").joinpath(BUILT_IN).read_text(encoding="utf-8"))
 
 
-def _built_in_source() -> _Source:
-    return _Source(BUILT_IN, files("rules").joinpath(BUILT_IN).read_text(encoding="utf-8"))
-
-
-def _tables(source: _Source) -> dict[str, Table]:
+def _tables(source: Source) -> dict[str, Table]:
     try:
         told = tomllib.loads(source.text)
     except (ValueError, RecursionError) as error:
-        raise SettingsError(f"{source.name} is no TOML: {error}") from error
+        raise SettingsError(f"{source.name} is no TOML: {_short(str(error), 200)}") from error
     for name, table in told.items():
         if not isinstance(table, dict) or not _NAME.fullmatch(name):
-            raise SettingsError(
-                f"{source.name}: {name[:64]!r} must be a rule: [name_of_the_rule], lower case"
-            )
+            raise source.wrong(
+                (name,), f"must be a rule: a table like [name_of_the_rule], of {_NAME_FORM}"
+            ) from None
     return told
 
 
-def _rules(source: _Source, below: Mapping[str, Table]) -> dict[str, Rule]:
-    told = _tables(source)
+def _rules(source: Source, below: Mapping[str, Table]) -> dict[str, Rule]:
     merged: dict[str, Table] = {**below}
-    for name, table in told.items():
+    for name, table in _tables(source).items():
         merged[name] = _merged(below.get(name, {}), table)
     rules = {name: _rule(source, name, table) for name, table in merged.items()}
     for name, rule in rules.items():
         for parent in rule.inhibited_by:
             if parent not in rules or parent == name:
-                raise source.wrong(name, "inhibited_by", f"there is no other rule {parent!r}")
+                raise source.wrong(
+                    (name, "inhibited_by"),
+                    f"there is no other rule {_shown(parent)}: choose among {', '.join(sorted(rules))}",
+                )
     return rules
 
 
 def _merged(below: Table, above: Table) -> Table:
-    """Put a table over another, key by key. A comparison takes the place of another one."""
-    found = dict(below)
-    if any(one in above for one in Comparison):
-        for one in Comparison:
-            found.pop(one, None)
-    for key, value in above.items():
-        under = found.get(key)
-        found[key] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    """Put a rule over another, key by key."""
+    found = {**below, **above}
+    for key, over in (("when", _merged_conditions), ("runbook", dict[str, Any].__or__)):
+        under, value = below.get(key), above.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            found[key] = over(under, value)
     return found
 
 
-def _rule(source: _Source, name: str, table: Table) -> Rule:
-    values: Table = {"name": name}
+def _merged_conditions(below: Table, above: Table) -> Table:
+    found = {**below, **above}
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            found[name] = _merged_condition(below[name], above[name])
+    return found
+
+
+def _merged_condition(below: Table, above: Table) -> Table:
+    """Put a condition over another. A comparison takes the place of another one.
+
+    Where a number takes the place of a quantity, or the other way round, what went with the old limit goes.
+    """
+    kept = dict(below)
+    chosen = [key for key in Comparison if key in above]
+    if chosen:
+        before = [kept.pop(key) for key in Comparison if key in kept]
+        if before and isinstance(before[0], str) != isinstance(above[chosen[0]], str):
+            for key in _OF_LIMIT:
+                kept.pop(key, None)
+    return kept | above
+
+
+def _rule(source: Source, name: str, table: Table) -> Rule:
     try:
         _know("", table, _RULE_KEYS)
-        for key in _TEXTS:
-            if key in table:
-                values[key] = _text(key, table[key])
-        for key, place in _DURATIONS.items():
-            if key in table:
-                values[place] = duration_seconds(key, table[key])
-        for key in _LISTS:
-            if key in table:
-                values[key] = _texts(key, table[key])
-        if "coverage" in table:
-            values["coverage_ratio"] = _number("coverage", table["coverage"])
-        if "enabled" in table:
-            values["enabled"] = _flag("enabled", table["enabled"])
-        when = _table("when", table.get("when", {}))
-        values["when"] = {one: _condition(f"when.{one}", _table(f"when.{one}", when[one])) for one in when}
-        book = _table("runbook", table.get("runbook", {}))
-        _know("runbook", book, _RUNBOOK_KEYS)
-        values["runbook"] = Runbook(**{key: _text(f"runbook.{key}", book[key]) for key in book})
-        return Rule(**values)
+        return Rule(name=name, **_values(table))
     except RuleError as wrong:
-        raise source.wrong(name, wrong.key, str(wrong)) from wrong
+        raise source.wrong((name, *wrong.key.split(".")), str(wrong)) from wrong
+
+
+def _values(table: Table) -> Table:
+    values: Table = {"summary": ""}
+    values |= {key: _text(key, table[key]) for key in _TEXTS if key in table}
+    for key, place in _DURATIONS.items():
+        if key in table:
+            values[place] = duration_seconds(key, table[key])
+    for key in _LISTS:
+        if key in table:
+            values[key] = _texts(key, table[key])
+    if "coverage" in table:
+        values["coverage_ratio"] = _number("coverage", table["coverage"])
+    if "enabled" in table:
+        values["enabled"] = _flag("enabled", table["enabled"])
+    values["when"] = _conditions(_table("when", table.get("when", {})))
+    book = _table("runbook", table.get("runbook", {}))
+    _know("runbook", book, _RUNBOOK_KEYS)
+    values["runbook"] = Runbook(**{key: _text(f"runbook.{key}", book[key]) for key in book})
+    return values
+
+
+def _conditions(when: Table) -> dict[str, Condition]:
+    if len(when) > MOST_CONDITIONS:
+        raise RuleError("when", f"has more than {MOST_CONDITIONS} conditions")
+    for name in when:
+        if not _NAME.fullmatch(name):
+            raise RuleError("when", f"{_shown(name)} is no name of a condition: {_NAME_FORM}")
+    return {name: _condition(f"when.{name}", _table(f"when.{name}", when[name])) for name in when}
 
 
 def _condition(where: str, table: Table) -> Condition:
@@ -149,20 +168,23 @@ def _condition(where: str, table: Table) -> Condition:
     is_state = "is" in table
     if len(chosen) != (0 if is_state else 1):
         raise RuleError(where, f"wants exactly one of {', '.join(Comparison)}, or is = STATE")
-    values: Table = {"quantity": _text(f"{where}.quantity", table.get("quantity", ""))}
+    values: Table = {"quantity": _word(f"{where}.quantity", table.get("quantity", ""))}
     for one in chosen:
-        limit = table[one]
+        limit, key = table[one], f"{where}.{one}"
         values["comparison"] = one
-        values |= {"of": limit} if isinstance(limit, str) else {"number": _number(f"{where}.{one}", limit)}
-    for key in ("times", "plus", "until"):
+        values |= {"of": _word(key, limit)} if isinstance(limit, str) else {"number": _number(key, limit)}
+    for key in _OF_LIMIT:
         if key in table:
             values[key] = _number(f"{where}.{key}", table[key])
     if "over" in table:
         values["over_seconds"] = duration_seconds(f"{where}.over", table["over"])
     if is_state:
-        values["is_state"] = _text(f"{where}.is", table["is"])
+        values["is_state"] = _word(f"{where}.is", table["is"])
     if "xids" in table:
         values["xids"] = _xids(f"{where}.xids", table["xids"])
+    if "but_not" in table:
+        spared = _numbers(f"{where}.but_not", table["but_not"], "must be a list like [45, 154]")
+        values["xids"] = tuple(one for one in values.get("xids", ()) if one not in spared)
     try:
         return Condition(**values)
     except RuleError as wrong:
@@ -173,32 +195,39 @@ def duration_seconds(key: str, value: object) -> float:
     """Read 90s, 15m, 2h or 7d. Raises RuleError."""
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not found:
-        raise RuleError(key, f"{value!r} is no duration: write '90s', '15m', '2h' or '7d'")
+        raise RuleError(key, f"{_shown(value)} is no duration: write '90s', '15m', '2h' or '7d'")
     return float(found[1]) * _SECONDS[found[2]]
 
 
-def _know(where: str, table: Table, known: tuple[str, ...]) -> None:
+def _know(where: str, table: Table, known: Sequence[str]) -> None:
     for key in table:
         if key not in known:
-            place = f"{where}.{key}" if where else key
-            raise RuleError(place, f"unknown; known are {', '.join(known)}")
+            raise RuleError(f"{where}.{key}" if where else key, f"unknown; known are {', '.join(known)}")
 
 
 def _table(key: str, value: object) -> Table:
     if not isinstance(value, dict):
-        raise RuleError(key, "must be a table")
+        raise RuleError(key, f"must be a table, not {_shown(value)}")
     return value
 
 
 def _text(key: str, value: object) -> str:
-    if not isinstance(value, str):
-        raise RuleError(key, f"must be a text in quotes, not {value!r}")
+    if not isinstance(value, str) or len(value) > LONGEST_TEXT:
+        raise RuleError(
+            key, f"must be a text in quotes of at most {LONGEST_TEXT} characters, not {_shown(value)}"
+        )
     return value.strip()
+
+
+def _word(key: str, value: object) -> str:
+    if not isinstance(value, str) or len(value) > LONGEST_NAME:
+        raise RuleError(key, f"must be a name in quotes, not {_shown(value)}")
+    return value
 
 
 def _texts(key: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise RuleError(key, 'must be a list like ["a", "b"]')
+        raise RuleError(key, f'must be a list like ["a", "b"], not {_shown(value)}')
     return tuple(value)
 
 
@@ -206,18 +235,36 @@ def _xids(key: str, value: object) -> tuple[int, ...]:
     """Read numbers, or the severity of the catalogue whose numbers are meant."""
     if isinstance(value, str) and value in SEVERITIES:
         return numbers_of(value)
+    return _numbers(key, value, f"must be a list like [48, 79], or one of {', '.join(SEVERITIES)}")
+
+
+def _numbers(key: str, value: object, text: str) -> tuple[int, ...]:
     if not isinstance(value, list) or not value or not all(type(one) is int for one in value):
-        raise RuleError(key, f"must be a list like [48, 79], or one of {', '.join(SEVERITIES)}")
+        raise RuleError(key, text)
     return tuple(value)
 
 
 def _number(key: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 2.0**63:
-        raise RuleError(key, f"must be a number, not {value!r}")
+        raise RuleError(key, f"must be a number, not {_shown(value)}")
     return float(value)
 
 
 def _flag(key: str, value: object) -> bool:
     if not isinstance(value, bool):
-        raise RuleError(key, f"must be true or false, not {value!r}")
+        raise RuleError(key, f"must be true or false, not {_shown(value)}")
     return value
+
+
+_KINDS = {dict: "a table", list: "a list", int: "a number far too large"}
+
+
+def _shown(value: object) -> str:
+    """Show what somebody wrote, briefly: Python writes neither very deep tables nor very long numbers."""
+    if isinstance(value, dict | list) or (type(value) is int and abs(value) >= 1 << 63):
+        return _KINDS[type(value)]
+    return repr(_short(value, LONGEST_NAME)) if isinstance(value, str) else str(value)
+
+
+def _short(text: str, longest: int) -> str:
+    return printable(text, longest) + ("..." if len(text) > longest else "")

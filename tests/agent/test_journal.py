@@ -566,7 +566,7 @@ def test_the_tables_are_these(path: Path) -> None:
         ],
         "finding": [
             *("id", "node_id", "gpu_id", "rule", "severity"),
-            *("opened_ms", "closed_ms", "summary", "action"),
+            *("opened_ms", "closed_ms", "summary", "action", "times", "held_by"),
         ],
         "gpu": [
             *("id", "uuid", "model", "serial", "board_part", "vbios", "driver", "cuda"),
@@ -611,7 +611,8 @@ def test_a_file_of_the_first_schema_goes_on(path: Path) -> None:
             db.execute(f"DROP TABLE {table}")
         for column in ("inforom", "architecture", "minor", "module", "chassis", "slot", "tray"):
             db.execute(f"ALTER TABLE gpu DROP COLUMN {column}")
-        db.execute("ALTER TABLE posting DROP COLUMN slice")
+        for table, column in (("posting", "slice"), ("finding", "times"), ("finding", "held_by")):
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     with closing(Journal(path, JournalSettings(), end_ms)):
         assert single(path, "PRAGMA user_version") == len(MIGRATIONS)

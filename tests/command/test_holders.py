@@ -50,7 +50,7 @@ def write(path: Path, *minutes: dict[int, Holder], finding: Finding | None = Non
         )
         tick = Tick(node=NODE, start_ms=start_ms, end_ms=end_ms, readings=readings, gpus=GPUS)
         holds = {f"GPU-{index}": (Hold(holder),) for index, holder in held.items()}
-        books.post(tick, holds, found=[finding] if finding else ())
+        books.post(tick, holds, judge=lambda _: [finding] if finding else ())
         assert books.commit(end_ms) is None
     journal.close()
     return path

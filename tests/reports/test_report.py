@@ -244,7 +244,7 @@ def test_findings_of_the_window_are_shown(path: Path, tmp_path: Path) -> None:
     """One that closed before is not, one that is open is."""
     copy = tmp_path / "journal.db"
     copy.write_bytes(path.read_bytes())
-    row = "INSERT INTO finding VALUES (NULL, 1, ?, 'gpu_lost', 'critical', ?, ?, 'lost', 'reset it')"
+    row = "INSERT INTO finding VALUES (NULL, 1, ?, 'gpu_lost', 'critical', ?, ?, 'lost', 'reset it', 1, '')"
     tamper(copy, row, 4, MONDAY_MS + HOUR_MS, None)
     tamper(copy, row, None, MONDAY_MS - HOUR_MS, MONDAY_MS - MINUTE_MS)
     (finding,) = report_of(copy).findings

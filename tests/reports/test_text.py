@@ -59,7 +59,7 @@ def test_no_name_speaks_to_the_terminal(tmp_path: Path) -> None:
     sick = replace(gpu(0), model=f"H200{ESCAPE}\r")
     small.pass_by(8 * HOUR_MS, {sick: (evil, {"busy_ratio": 0.0})}, node=f"n{ESCAPE}\n1")
     small.save()
-    row = "INSERT INTO finding VALUES (NULL, 1, NULL, 'hot', 'warning', ?, NULL, ?, ?)"
+    row = "INSERT INTO finding VALUES (NULL, 1, NULL, 'hot', 'warning', ?, NULL, ?, ?, 1, '')"
     tamper(small.path, row, small.now_ms - 1, f"hot{ESCAPE}", "cool\x07 it")
     text = to_text(report_of(small.path), 200)
     assert all(char == "\n" or char.isprintable() for char in text)

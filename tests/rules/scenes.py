@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from agent.quantities import Amount
+from agent.scene import Scene
 from agent.tick import Condition, State, reading_of
 from rules.definition import Rule
-from rules.engine import Engine, Scene
+from rules.engine import Engine
 
 NODE = "hall2-n017"
 GPUS = ("GPU-a", "GPU-b", "GPU-c", "GPU-d")
@@ -25,6 +26,33 @@ class Stage:
         """Let time pass unseen."""
         self.end_ms += intervals * INTERVAL_MS
 
+    def scene(
+        self,
+        values: Mapping[str, Amount] | Sequence[Mapping[str, Amount]] | None,
+        *,
+        state: State = State.ACTIVE,
+        condition: Condition = Condition.OK,
+        workload: str = "",
+    ) -> Scene:
+        """Make the scene of the next interval, of the first GPU or of several."""
+        several: Iterable[Mapping[str, Amount]] = (
+            [values or {}] if not isinstance(values, Sequence) else values
+        )
+        self.end_ms += INTERVAL_MS
+        readings = [
+            reading_of(uuid, self.end_ms - INTERVAL_MS, self.end_ms, dict(one), condition=condition)
+            for uuid, one in zip(GPUS, several, strict=False)
+        ]
+        return Scene(
+            node=NODE,
+            end_ms=self.end_ms,
+            readings=readings,
+            states=dict.fromkeys(GPUS, state),
+            models=dict.fromkeys(GPUS, MODEL),
+            workloads=dict.fromkeys(GPUS, frozenset({workload})),
+            xids=self.xids,
+        )
+
     def see(
         self,
         values: Mapping[str, Amount] | Sequence[Mapping[str, Amount]] | None,
@@ -34,25 +62,9 @@ class Stage:
         workload: str = "",
         intervals: int = 1,
     ) -> set[tuple[str, str]]:
-        """Judge intervals of the first GPU, or of several; give rule and GPU of what is open in the end."""
-        several: Iterable[Mapping[str, Amount]] = (
-            [values or {}] if not isinstance(values, Sequence) else values
-        )
+        """Judge intervals; give rule and GPU of what is open in the end."""
         found: list[tuple[str, str]] = []
         for _ in range(intervals):
-            self.end_ms += INTERVAL_MS
-            readings = [
-                reading_of(uuid, self.end_ms - INTERVAL_MS, self.end_ms, dict(one), condition=condition)
-                for uuid, one in zip(GPUS, several, strict=False)
-            ]
-            scene = Scene(
-                node=NODE,
-                end_ms=self.end_ms,
-                readings=readings,
-                states=dict.fromkeys(GPUS, state),
-                models=dict.fromkeys(GPUS, MODEL),
-                workloads=dict.fromkeys(GPUS, frozenset({workload})),
-                xids=self.xids,
-            )
+            scene = self.scene(values, state=state, condition=condition, workload=workload)
             found = [(one.rule, one.uuid) for one in self.engine.judge(scene)]
         return set(found)

@@ -218,3 +218,16 @@ def test_a_rule_may_be_about_some_classes_of_work() -> None:
     batch = replace(HOT, workloads=("batch",), for_seconds=0.0)
     assert stage(batch).see(margin(4), workload="serving") == set()
     assert stage(batch).see(margin(4), workload="batch") == OPEN
+
+
+def test_what_was_pending_goes_on_after_a_restart() -> None:
+    """The intervals before the start count; what they opened is only what the journal says is open."""
+    one, two = stage(HOT), stage(HOT)
+    scenes = [two.scene(margin(4)) for _ in range(7)]
+    one.engine.look_back(scenes)
+    one.end_ms = two.end_ms
+    assert one.see(margin(4)) == OPEN
+    three, four = stage(HOT), stage(HOT)
+    three.engine.look_back([four.scene(margin(4)) for _ in range(20)])
+    three.end_ms = four.end_ms
+    assert three.engine._gpus[GPUS[0]].open == {}

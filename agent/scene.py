@@ -1,0 +1,116 @@
+"""What rules judge: all that is known of a node after an interval, now or read back from the journal."""
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from agent.quantities import QUANTITIES
+from agent.tick import Condition, Finding, Reading, State, reading_of
+
+_BATCH_TICKS = 100
+_NO_BODY: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """One interval of a node.
+
+    States, models and workloads are by UUID; XIDs are counted by UUID and number, over all time.
+    """
+
+    node: str
+    end_ms: int
+    readings: Sequence[Reading]
+    states: Mapping[str, State]
+    models: Mapping[str, str]
+    workloads: Mapping[str, frozenset[str]]
+    xids: Mapping[tuple[str, int], int]
+
+
+Judge = Callable[[Scene], Iterable[Finding]]
+"""Gives all findings that are open after an interval."""
+
+
+def scenes(db: sqlite3.Connection, from_ms: int, until_ms: int, quantities: Iterable[str]) -> Iterator[Scene]:
+    """Read the intervals that end in (from_ms, until_ms], with some quantities, oldest first.
+
+    Of an XID the journal keeps how often it came and when it last did: all of them count as of then.
+    Raises sqlite3.Error.
+    """
+    names = tuple(name for name in quantities if name in QUANTITIES)
+    gpus = {gpu_id: (uuid, model) for gpu_id, uuid, model in db.execute("SELECT id, uuid, model FROM gpu")}
+    models = dict(gpus.values())
+    workloads = dict(db.execute("SELECT id, workload FROM holder"))
+    xids = list(db.execute("SELECT uuid, number, sum(count), max(last_ms) FROM xid GROUP BY uuid, number"))
+    last, ticks = 0, _ticks(db, 0, from_ms, until_ms)
+    while ticks:
+        span, last = (ticks[0][0], ticks[-1][0]), ticks[-1][0]
+        readings, held = _readings(db, span, names, gpus), _held(db, span, gpus, workloads)
+        for tick_id, node, end_ms in ticks:
+            states, classes = held[tick_id]
+            yield Scene(
+                node=node,
+                end_ms=end_ms,
+                readings=readings[tick_id],
+                states=states,
+                models=models,
+                workloads=classes,
+                xids={(uuid, number): count for uuid, number, count, at_ms in xids if at_ms <= end_ms},
+            )
+        ticks = _ticks(db, last, from_ms, until_ms)
+
+
+def _ticks(db: sqlite3.Connection, after: int, from_ms: int, until_ms: int) -> list[tuple[int, str, int]]:
+    return db.execute(
+        """SELECT tick.id, name, end_ms FROM tick JOIN node ON node.id = node_id
+           WHERE tick.id > ? AND end_ms > ? AND end_ms <= ? ORDER BY tick.id LIMIT ?""",
+        (after, from_ms, until_ms, _BATCH_TICKS),
+    ).fetchall()
+
+
+def _readings(
+    db: sqlite3.Connection,
+    span: tuple[int, int],
+    names: Sequence[str],
+    gpus: Mapping[int, tuple[str, str]],
+) -> defaultdict[int, list[Reading]]:
+    found: defaultdict[int, list[Reading]] = defaultdict(list)
+    columns = ", ".join(("tick_id", "gpu_id", "condition", "start_ms", "end_ms", *names))
+    query = f"SELECT {columns} FROM reading WHERE tick_id BETWEEN ? AND ?"  # noqa: S608  names of ours
+    for tick_id, gpu_id, condition, start_ms, end_ms, *values in db.execute(query, span):
+        known = dict(zip(names, values, strict=True))
+        uuid = gpus[gpu_id][0]
+        found[tick_id].append(reading_of(uuid, start_ms, end_ms, known, condition=Condition(condition)))
+    return found
+
+
+_Held = tuple[dict[str, State], dict[str, frozenset[str]]]
+
+
+def _held(
+    db: sqlite3.Connection,
+    span: tuple[int, int],
+    gpus: Mapping[int, tuple[str, str]],
+    workloads: Mapping[int, str],
+) -> defaultdict[int, _Held]:
+    """Tell states and classes of work of each tick, by the latest stretch in it; see agent.view.states_of."""
+    found: defaultdict[int, _Held] = defaultdict(lambda: ({}, {}))
+    latest: dict[tuple[int, str], int] = {}
+    query = """SELECT tick_id, gpu_id, state, start_ms, elapsed_ms, holder_id FROM posting
+               WHERE tick_id BETWEEN ? AND ? AND (elapsed_ms > 0 OR holder_id IS NOT NULL)"""
+    rows = [(tick_id, gpus[gpu_id][0], *rest) for tick_id, gpu_id, *rest in db.execute(query, span)]
+    for tick_id, uuid, _, start_ms, elapsed_ms, _ in rows:
+        if elapsed_ms:
+            latest[tick_id, uuid] = max(start_ms, latest.get((tick_id, uuid), 0))
+    for tick_id, uuid, text, start_ms, _, holder_id in rows:
+        if latest.get((tick_id, uuid)) == start_ms:
+            states, classes = found[tick_id]
+            state = State(text)
+            states[uuid] = min(state, states.get(uuid, state), key=_ORDER.__getitem__)
+            if holder_id is not None:
+                classes[uuid] = classes.get(uuid, _NO_BODY) | {workloads[holder_id]}
+    return found
+
+
+_ORDER = {state: place for place, state in enumerate(State)}
