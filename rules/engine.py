@@ -161,8 +161,9 @@ class Engine:
         for track in () if applies else tracks:
             if track.yes & 1:  # whom it is not about, for him it does not hold
                 track.yes, track.no = track.yes & ~1, track.no | 1
+        fires = fires and applies
         if rule.name not in gpu.open:
-            return fires and applies
+            return fires
         closes = False
         for plan, track in zip(plans, tracks, strict=True):
             mask = plan.clear_mask
@@ -174,7 +175,7 @@ class Engine:
             closes = closes or bool(track.leaves and not track.stays)
         if closes and not fires:
             del gpu.open[rule.name]
-        return fires and applies
+        return fires
 
     def _new(self, uuid: str, slot: int) -> _Gpu:
         gpu = _Gpu(self._plans)

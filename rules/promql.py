@@ -98,7 +98,7 @@ class Translator:
         self.delay = span(interval_ms // DELAY_PART)
         self.now = self.scraped(1)
         self.judged = f"last_over_time(gpu_up{self.now})"
-        self._late = f" offset {self.interval}" if is_late else ""
+        self._is_late = is_late
         self._places = {name: place for place, name in enumerate(self.rules)}
 
     def slots(self, seconds: float) -> int:
@@ -111,7 +111,10 @@ class Translator:
 
     def recorded(self, slots: int) -> str:
         """Write a window of so many intervals over what was recorded."""
-        return f"[{span(slots * self.interval_ms - self.interval_ms // 2)}]{self._late}"
+        half_ms = self.interval_ms // 2
+        if self._is_late:
+            return f"[{span(slots * self.interval_ms)}] offset {span(half_ms)}"
+        return f"[{span(slots * self.interval_ms - half_ms)}]"
 
     def growths(self) -> Iterator[tuple[str, str]]:
         """Give name and expression of what each counter grew by, where it did, in an interval."""

@@ -46,8 +46,8 @@ class Player:
         return time.time()
 
     def is_over(self) -> bool:
-        """Tell whether the last interval has been on for three."""
-        return time.monotonic() - self._began > (len(self.pages) + 3) * self._seconds
+        """Tell whether the last interval has been on for six."""
+        return time.monotonic() - self._began > (len(self.pages) + 6) * self._seconds
 
     def page(self) -> str | None:
         """Give the page of the present interval."""

@@ -217,7 +217,9 @@ def test_a_rule_may_be_about_some_classes_of_work() -> None:
     """Where nobody of these classes holds the GPU it does not hold."""
     batch = replace(HOT, workloads=("batch",), for_seconds=0.0)
     assert stage(batch).see(margin(4), workload="serving") == set()
-    assert stage(batch).see(margin(4), workload="batch") == OPEN
+    one = stage(replace(batch, clear_seconds=0.0))
+    assert one.see(margin(4), workload="batch") == OPEN
+    assert one.see(margin(4), workload="serving") == set()
 
 
 def test_what_was_pending_goes_on_after_a_restart() -> None:
