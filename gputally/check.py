@@ -45,7 +45,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--gpus", default="", metavar="LIST", help="indices or UUIDs, with commas; default: all"
     )
-    parser.add_argument("--for", dest="asker", choices=("nagios", "slurm", "kubernetes"), default="nagios")
+    parser.add_argument(
+        "--for", dest="asker", choices=("nagios", "slurm", "kubernetes"), default="nagios", help="who asks"
+    )
     parser.add_argument("--json", action="store_true", help="for programs")
 
 

@@ -144,6 +144,8 @@ class Translator:
         1 is open, more is open and unseen for so many intervals, less one; 0 is said once when it closes.
         """
         opens = "\n  and ".join([*self._opening(rule), self.judged])
+        if rule.workloads:
+            opens += f"\n  and on (uuid) {self._holders(rule)}"
         for parent in rule.inhibited_by:
             if parent in self.rules:
                 opens += f"\n  unless {self._open_now(parent, before=rule.name)}"
@@ -238,9 +240,12 @@ class Translator:
             level = f"({value} {sign} bool {pairing}{limit})\n+ ({value} {sign} bool {pairing}{edge})"
         if not rule.workloads:
             return level
-        classes = "|".join(re.escape(one) for one in rule.workloads).replace("\\", "\\\\")
-        holders = f'last_over_time(gpu_holder_info{{workload=~"{classes}"}}{self.now})'
-        return f"(\n{level}\n) and on (uuid) {holders}\nor (\n{level}\n) * 0"
+        return f"(\n{level}\n) and on (uuid) {self._holders(rule)}\nor (\n{level}\n) * 0"
+
+    def _holders(self, rule: Rule) -> str:
+        """Select those whom a rule is about."""
+        classes = "|".join(rule.workloads)
+        return f'last_over_time(gpu_holder_info{{workload=~"{classes}"}}{self.now})'
 
     def _sides(self, condition: Condition) -> tuple[str, str, str | None]:
         """Give what is compared with what, and with what when it is asked whether a finding may close."""

@@ -157,6 +157,7 @@ def test_the_answer_to_another_request_is_no_answer(capsys: Capture, journal: Pa
 def test_an_interrupt_withdraws_the_request(journal: Path) -> None:
     """Whoever stops waiting has released nothing."""
     asked = files_of(journal).asked
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it
 
     def interrupt() -> None:
         until(asked.exists, "the request")
@@ -164,7 +165,10 @@ def test_an_interrupt_withdraws_the_request(journal: Path) -> None:
 
     thread = threading.Thread(target=interrupt)
     thread.start()
-    assert main(["release", "--for", "15m", "--journal", str(journal)]) == 130
+    try:
+        assert main(["release", "--for", "15m", "--journal", str(journal)]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
     thread.join()
     assert not asked.exists()
 
