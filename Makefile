@@ -46,8 +46,9 @@ format: $(READY) ## format and sort
 golden: $(READY) ## write the golden files anew; look at the difference before you commit it
 	GOLDEN=write $(BIN)/python -m pytest -q -k golden
 
-docs: $(READY) ## write docs/metrics.md anew
+docs: $(READY) ## write docs/metrics.md and docs/runbooks.md anew
 	$(BIN)/gputally metrics --markdown > docs/metrics.md
+	$(BIN)/gputally rules list --markdown > docs/runbooks.md
 
 clean: ## remove what make made
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -189,7 +189,9 @@ class Engine:
         for finding in self._opened.pop(uuid, ()):
             if finding.rule in names:
                 gpu.open[finding.rule] = finding
-                self._hold(gpu, names[finding.rule])
+                place = names[finding.rule]
+                for track, plan in zip(gpu.tracks[place], self._plans[place], strict=True):
+                    track.stays, track.leaves = plan.clear_mask, 0  # as if it had held until now
 
     def _open(self, gpu: _Gpu, place: int, sight: _Sight) -> None:
         rule, scene = self._rules[place], sight.scene

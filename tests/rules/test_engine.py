@@ -92,8 +92,8 @@ def test_it_goes_on_with_what_was_open() -> None:
     opened = [*one.engine._gpus[GPUS[0]].open.values()]
     two = Stage({}, Engine({"hot": HOT}, INTERVAL_MS, opened))
     two.end_ms = one.end_ms
-    assert two.see(margin(7)) == OPEN
-    assert two.see(margin(9), intervals=5) == set()
+    assert two.see(margin(9), intervals=4) == OPEN
+    assert two.see(margin(9)) == set()
 
 
 def test_a_finding_says_what_was_seen_and_what_to_do() -> None:
