@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from agent.restore import findings_since
 from agent.states import UNATTRIBUTED
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
@@ -213,22 +214,4 @@ def longest_spells(db: sqlite3.Connection, window: Window) -> dict[tuple[str, st
 
 def findings(db: sqlite3.Connection, window: Window) -> list[Finding]:
     """Give the findings that were open at some time of the window, oldest first."""
-    rows = db.execute(
-        """SELECT rule, severity, node.name, COALESCE(uuid, ''), opened_ms, closed_ms, summary, action
-           FROM finding JOIN node ON node.id = node_id LEFT JOIN gpu ON gpu.id = gpu_id
-           WHERE opened_ms < ? AND (closed_ms IS NULL OR closed_ms > ?) ORDER BY opened_ms, finding.id""",
-        (window.to_ms, window.from_ms),
-    )
-    return [
-        Finding(
-            rule=rule,
-            severity=severity,
-            node=node,
-            uuid=uuid,
-            opened_ms=opened_ms,
-            closed_ms=closed_ms,
-            summary=summary,
-            action=action,
-        )
-        for rule, severity, node, uuid, opened_ms, closed_ms, summary, action in rows
-    ]
+    return [one for one in findings_since(db, window.from_ms + 1) if one.opened_ms < window.to_ms]
