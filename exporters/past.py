@@ -8,10 +8,9 @@ from typing import NamedTuple
 
 from agent.pieces import SLICE_QUANTITIES
 from agent.quantities import QUANTITIES, Amount
-from agent.restore import HOLDER
+from agent.restore import FOREVER_MS, HOLDER
 from agent.tick import Gpu
 
-FOREVER_MS = 2**62
 _GPU = tuple(field.name for field in fields(Gpu) if field.name not in ("uuid", "index", "pci_bus"))
 _OWNER = HOLDER.index("owner")
 _TICKS = """

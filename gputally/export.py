@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.errors import JournalError, SettingsError
 from agent.quantities import QUANTITIES
+from agent.restore import FOREVER_MS
 from exporters import past
 from exporters.history import History
 from exporters.table import TEXTS, nodes, pieces
@@ -47,7 +48,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace) -> int:
     """Write the history. Raises JournalError, SettingsError."""
     since_ms = moment_of(options.since, UTC) if options.since else 0
-    until_ms = moment_of(options.until, UTC) if options.until else past.FOREVER_MS
+    until_ms = moment_of(options.until, UTC) if options.until else FOREVER_MS
     if since_ms >= until_ms:
         raise SettingsError("--since must lie before --until")
     if options.format == "parquet" and options.out is None and sys.stdout.isatty():

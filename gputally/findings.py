@@ -6,11 +6,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC
-from pathlib import Path
 
 from agent.clock import moment, now_ms
 from agent.errors import SettingsError
 from agent.restore import FOREVER_MS, numbered_findings
+from agent.tally import HOUR_MS
 from agent.tick import Finding
 from gputally.settings import Settings, load
 from gputally.status import reader_arguments, reading
@@ -20,7 +20,6 @@ from reports.window import moment_of
 from rules.definition import Rule
 from rules.load import load as load_rules
 
-HOUR_MS = 3_600_000
 EPILOG = """\
   gputally findings                      what is open now
   gputally findings --since 2026-11-16   what was open since, closed or not
@@ -59,7 +58,7 @@ def execute(options: argparse.Namespace) -> int:
     for number, one in () if options.json else found:
         print("\n".join(_lines(number, one, held.get(one.uuid), settings)))
     if wanted and not options.json:
-        rules = load_rules(Path(settings.rules.file) if settings.rules.file else None)
+        rules = load_rules(settings.rules.path)
         print("\n".join(_runbook(rules, found[0][1])))
     return 1 if any(one.closed_ms is None for _, one in found) else 0
 

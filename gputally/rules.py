@@ -136,8 +136,7 @@ def execute(options: argparse.Namespace) -> int:
 def _file(options: argparse.Namespace) -> Path | None:
     if options.rules:
         return Path(options.rules)
-    named = load_settings(options.settings, os.environ).rules.file
-    return Path(named) if named else None
+    return load_settings(options.settings, os.environ).rules.path
 
 
 def _list(rules: Mapping[str, Rule], *, as_json: bool) -> None:

@@ -171,7 +171,7 @@ class Live:
         """Bind the port, prepare, and open the journal. Raises SettingsError, JournalError."""
         with contextlib.ExitStack() as stack:
             settings, version = self._settings, own_version()
-            rules = load_rules(Path(settings.rules.file) if settings.rules.file else None)
+            rules = load_rules(settings.rules.path)
             pages = Pages(settings.node.labels, version, time.monotonic)
             self._web = Web(settings.web, pages, version)
             stack.callback(self._web.stop)

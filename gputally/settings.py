@@ -80,6 +80,11 @@ class RulesSettings:
 
     file: str = ""
 
+    @property
+    def path(self) -> Path | None:
+        """That file; None where there is none."""
+        return Path(self.file) if self.file else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:

@@ -7,7 +7,6 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise
 from pathlib import Path
@@ -20,29 +19,24 @@ import pytest
 from agent.books import Books
 from agent.journal import Journal, JournalSettings
 from agent.quantities import QUANTITIES
-from agent.simulated.scenario import parse_simulation
 from agent.states import StateSettings
 from agent.tick import Condition, Gpu, Hold, Holder, Tick, reading_of, slice_of
 from exporters import parquet, table
 from exporters.table import TEXTS, Line
 from gputally.cli import main
-from gputally.demo import back_fill
-from gputally.settings import NodeSettings, Settings
 from tests.command.journals import rows
 from tests.command.processes import is_one_sentence
 from tests.exporters.difficult import DIFFICULT
+from tests.exporters.simulated import written
 
 Capture = pytest.CaptureFixture[str]
 NOON_MS = 1_767_700_800_000
-SETTINGS = replace(Settings(), node=NodeSettings(name="hall2-n017"), journal=JournalSettings(sync="normal"))
 
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write three hours of two GPUs, with holders that come and go."""
-    path = tmp_path_factory.mktemp("parquet") / "j.db"
-    back_fill(parse_simulation("h200x2:mixed"), SETTINGS, path, 3 * 3_600_000)
-    return path
+    return written(tmp_path_factory.mktemp("parquet") / "j.db", 3)
 
 
 def exported(journal: Path, folder: Path, form: str, *more: str) -> Path:

@@ -6,7 +6,6 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from shutil import which
@@ -14,20 +13,16 @@ from subprocess import run
 
 import pytest
 
-from agent.journal import JournalSettings
 from agent.journal_file import connect
-from agent.simulated.scenario import parse_simulation
 from exporters.history import History
 from gputally.cli import main
-from gputally.demo import back_fill
-from gputally.settings import NodeSettings, Settings
 from tests.command.processes import Agent, gputally, is_one_sentence
 from tests.command.waiting import until
+from tests.exporters.simulated import written
 from tests.stores.samples import expected
 from tests.stores.victoria import TOLERANCE, victoria
 
 Capture = pytest.CaptureFixture[str]
-SETTINGS = replace(Settings(), node=NodeSettings(name="hall2-n017"), journal=JournalSettings(sync="normal"))
 EXPORTERS = """
 [node]
 name = "hall2-n017"
@@ -49,7 +44,7 @@ timeout_seconds = 1
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Write an hour of two GPUs."""
     path = tmp_path_factory.mktemp("export") / "j.db"
-    back_fill(parse_simulation("h200x2:mixed"), SETTINGS, path, 3_600_000)
+    written(path, 1)
     yield path
     path.unlink()
 

@@ -4,23 +4,19 @@ import random
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.journal import JournalSettings
 from agent.journal_file import connect
-from agent.simulated.scenario import parse_simulation
 from exporters.cursors import Cursor, Cursors
 from exporters.destination import ExporterSettings
 from exporters.fleet import shipment_of
 from exporters.history import History
 from exporters.rows import Row
 from exporters.shipper import Shipper
-from gputally.demo import back_fill
-from gputally.settings import NodeSettings, Settings
+from tests.exporters.simulated import written
 from tests.stores.influx import DATABASE, influx
 from tests.stores.prometheus import REMOTE, Prometheus, prometheus
 from tests.stores.rude import TRANSIENT, WHOLE, Fate, Rude, by_chance, rude
@@ -29,8 +25,6 @@ from tests.stores.victoria import REMOTE as VICTORIA_REMOTE
 from tests.stores.victoria import TOLERANCE, victoria
 
 LABELS = {"cluster": "emea", "rack": "r 7, left=side"}
-SETTINGS = replace(Settings(), node=NodeSettings(name="hall2-n017"), journal=JournalSettings(sync="normal"))
-HOUR_MS = 3_600_000
 SHARE, SHARE_IN_ORDER = 0.6, 0.3
 """So many of all requests go wrong; fewer where a store refuses what it has already, tick by tick."""
 
@@ -38,17 +32,7 @@ SHARE, SHARE_IN_ORDER = 0.6, 0.3
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write six hours of a node of two GPUs, one tick a minute."""
-    path = tmp_path_factory.mktemp("bad") / "j.db"
-    back_fill(parse_simulation("h200x2:mixed"), SETTINGS, path, 6 * HOUR_MS)
-    return path
-
-
-@pytest.fixture
-def path(journal: Path, tmp_path: Path) -> Path:
-    """Copy that journal."""
-    copy = tmp_path / "j.db"
-    copy.write_bytes(journal.read_bytes())
-    return copy
+    return written(tmp_path_factory.mktemp("bad") / "j.db", 6)
 
 
 Way = tuple[Any, Rude, dict[str, str]]

@@ -2,21 +2,17 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agent.journal import JournalSettings
 from agent.journal_file import connect
-from agent.simulated.scenario import parse_simulation
 from exporters.cursors import Cursors
 from exporters.destination import ExporterSettings
 from exporters.fleet import shipment_of
 from exporters.history import History
 from exporters.shipper import Shipper
-from gputally.demo import back_fill
-from gputally.settings import NodeSettings, Settings
+from tests.exporters.simulated import written
 from tests.stores.influx import DATABASE, Influx, influx
 from tests.stores.prometheus import REMOTE, Prometheus, prometheus
 from tests.stores.samples import Samples, at_times_of, differences, expected
@@ -25,23 +21,12 @@ from tests.stores.victoria import TOLERANCE, Victoria, victoria
 
 Store = Victoria | Influx | Prometheus
 LABELS = {"cluster": "emea", "rack": "r 7, left=side"}
-SETTINGS = replace(Settings(), node=NodeSettings(name="hall2-n017"), journal=JournalSettings(sync="normal"))
 
 
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write three hours of a node of two GPUs, one tick a minute."""
-    path = tmp_path_factory.mktemp("delivery") / "j.db"
-    back_fill(parse_simulation("h200x2:mixed"), SETTINGS, path, 3 * 3_600_000)
-    return path
-
-
-@pytest.fixture
-def path(journal: Path, tmp_path: Path) -> Path:
-    """Copy that journal."""
-    copy = tmp_path / "j.db"
-    copy.write_bytes(journal.read_bytes())
-    return copy
+    return written(tmp_path_factory.mktemp("delivery") / "j.db", 3)
 
 
 @contextmanager

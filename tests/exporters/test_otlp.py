@@ -14,9 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceResponse
 
-from agent.journal import JournalSettings
 from agent.journal_file import connect
-from agent.simulated.scenario import parse_simulation
 from exporters import otlp
 from exporters.catalogue import FAMILIES
 from exporters.conventions import BY_OWN_NAME, CONVENTIONS, table, unit_of
@@ -29,11 +27,10 @@ from exporters.rows import Row
 from exporters.sendable import sendable
 from exporters.settle import DELIVERED, Outcome, Verdict, settled
 from exporters.shipper import Shipper
-from gputally.demo import back_fill
-from gputally.settings import NodeSettings, Settings
 from gputally.surroundings import stores
 from tests.exporters.difficult import DIFFICULT, LONG, texts, values
 from tests.exporters.otlp_reader import HARDWARE, expected, read
+from tests.exporters.simulated import SETTINGS, written
 from tests.exporters.test_transports import Handler, Seen, sent, standing
 from tests.stores.samples import Samples, series_of
 
@@ -41,7 +38,6 @@ ROOT = Path(__file__).parents[2]
 AT_MS = 1_790_000_000_123
 GPU = (("node", "n1"), ("gpu", "3"), ("uuid", "GPU-5f0c"), ("model", "NVIDIA H200"), ("cluster", "emea"))
 LABELS = {"cluster": "emea", "rack": "r 7, left=side"}
-SETTINGS = replace(Settings(), node=NodeSettings(name="hall2-n017"), journal=JournalSettings(sync="normal"))
 
 names = st.sampled_from(["gpu", "Rack", "node", "zone", "kind", "uuid", "model", "fan"])
 labels = st.dictionaries(names, texts, max_size=6).map(lambda found: tuple(found.items()))
@@ -317,17 +313,7 @@ def collector() -> Iterator[tuple[Collector, ExporterSettings]]:
 @pytest.fixture(scope="module")
 def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Write two hours of a node of two GPUs, one tick a minute."""
-    path = tmp_path_factory.mktemp("otlp") / "j.db"
-    back_fill(parse_simulation("h200x2:mixed"), SETTINGS, path, 2 * 3_600_000)
-    return path
-
-
-@pytest.fixture
-def path(journal: Path, tmp_path: Path) -> Path:
-    """Copy that journal."""
-    copy = tmp_path / "j.db"
-    copy.write_bytes(journal.read_bytes())
-    return copy
+    return written(tmp_path_factory.mktemp("otlp") / "j.db", 2)
 
 
 def ship(path: Path, settings: ExporterSettings) -> Shipper:

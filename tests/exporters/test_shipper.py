@@ -76,14 +76,6 @@ def journal(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture
-def path(journal: Path, tmp_path: Path) -> Path:
-    """Copy that journal."""
-    copy = tmp_path / "j.db"
-    copy.write_bytes(journal.read_bytes())
-    return copy
-
-
 def shipper(path: Path, store: Store, *, newest_first: bool = False, most_bytes: int = 10**9) -> Shipper:
     """Make a shipper from a journal to a store."""
     shipment = Shipment(

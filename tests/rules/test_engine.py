@@ -21,6 +21,19 @@ HOT = Rule(
     clear_seconds=50.0,
     runbook=BOOK,
 )
+BRAKE = Rule(
+    name="brake",
+    summary="brake",
+    when={
+        "b": Condition(
+            quantity="throttle_power_brake_seconds_total",
+            comparison=Comparison.ABOVE,
+            number=1.0,
+            over_seconds=50.0,
+        )
+    },
+    runbook=BOOK,
+)
 OPEN = {("hot", GPUS[0])}
 
 
@@ -136,20 +149,7 @@ def test_the_state_that_is_not_known_is_not_known() -> None:
 
 def test_growth_of_a_counter_is_that_of_its_window() -> None:
     """More than a limit within the window opens; when the window has passed by, it closes."""
-    brake = Rule(
-        name="brake",
-        summary="brake",
-        when={
-            "b": Condition(
-                quantity="throttle_power_brake_seconds_total",
-                comparison=Comparison.ABOVE,
-                number=1.0,
-                over_seconds=50.0,
-            )
-        },
-        runbook=BOOK,
-    )
-    one = stage(brake)
+    one = stage(BRAKE)
     found = {("brake", GPUS[0])}
 
     def counted(seconds: float | None) -> dict[str, float | None]:

@@ -8,12 +8,12 @@ import pytest
 
 from agent.scene import Scene
 from agent.tick import State
-from rules.definition import Comparison, Condition, Rule, Runbook
+from rules.definition import Condition, Rule, Runbook
 from rules.groups import Ruler, text_of
 from tests.command.waiting import until
 from tests.rules.live import Player, firing, playing, prometheus, victoria_with_vmalert
 from tests.rules.scenes import GPUS, Stage
-from tests.rules.test_engine import HOT
+from tests.rules.test_engine import BRAKE, HOT
 from tests.rules.unit_tests import Open, judged
 
 SECONDS = 5
@@ -25,19 +25,7 @@ RULES = {
         name="down", summary="down", when={"d": Condition(quantity="state", is_state="down")}, runbook=BOOK
     ),
     "hot": replace(HOT, for_seconds=40.0, clear_seconds=30.0, inhibited_by=("down",)),
-    "braked": Rule(
-        name="braked",
-        summary="braked",
-        when={
-            "b": Condition(
-                quantity="throttle_power_brake_seconds_total",
-                comparison=Comparison.ABOVE,
-                number=1.0,
-                over_seconds=50.0,
-            )
-        },
-        runbook=BOOK,
-    ),
+    "braked": replace(BRAKE, name="braked", summary="braked"),
     "batch": replace(HOT, name="batch", for_seconds=20.0, clear_seconds=20.0, workloads=("batch",)),
 }
 Values = dict[str, float]
