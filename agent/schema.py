@@ -268,6 +268,30 @@ CREATE TABLE exporter (
     failure_ms INTEGER NOT NULL,
     failure TEXT NOT NULL,
     refusal TEXT NOT NULL
+) WITHOUT ROWID;
+-- what people say of findings; a silence without a rule or a GPU is about all of them
+CREATE TABLE silence (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    rule TEXT NOT NULL,
+    uuid TEXT NOT NULL,
+    from_ms INTEGER NOT NULL,
+    until_ms INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+CREATE TABLE acknowledgement (
+    finding_id INTEGER PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    reason TEXT NOT NULL
+);
+-- what an exporter told of a finding last: that it was open, so many times, or that it closed
+CREATE TABLE told (
+    exporter TEXT NOT NULL,
+    finding_id INTEGER NOT NULL,
+    times INTEGER NOT NULL,
+    closed_ms INTEGER,
+    PRIMARY KEY (exporter, finding_id)
 ) WITHOUT ROWID
 """
 

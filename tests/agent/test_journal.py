@@ -555,6 +555,9 @@ def test_the_tables_are_these(path: Path) -> None:
     found = {table: [row[1] for row in rows(path, f"PRAGMA table_info({table})")] for (table,) in tables}
     amounts = ["elapsed_ms", "busy_us", "busy_seen_ms", "energy_mj", "energy_seen_ms"]
     assert found == {
+        "acknowledgement": ["finding_id", "at_ms", "author", "reason"],
+        "silence": ["id", "rule", "uuid", "from_ms", "until_ms", "author", "reason"],
+        "told": ["exporter", "finding_id", "times", "closed_ms"],
         "account": ["gpu_id", "node_id", "state", "owner_id", *amounts, "born_ms", "grown_ms"],
         "account_hour": ["hour_ms", "gpu_id", "node_id", "state", "owner_id", *amounts],
         "counter": ["gpu_id", "name", "base", "raw", "epoch"],
