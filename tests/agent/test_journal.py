@@ -610,7 +610,8 @@ def test_a_file_of_the_first_schema_goes_on(path: Path) -> None:
     end_ms = fill(path, 1)
     before = rows(path, "SELECT * FROM account")
     with closing(sqlite3.connect(path)) as db:
-        for table in ("part", "slice_reading", "counter", "xid", "tenure", "exporter"):
+        later = ("part", "slice_reading", "counter", "xid", "tenure", "exporter")
+        for table in (*later, "silence", "acknowledgement", "told"):
             db.execute(f"DROP TABLE {table}")
         for column in ("inforom", "architecture", "minor", "module", "chassis", "slot", "tray"):
             db.execute(f"ALTER TABLE gpu DROP COLUMN {column}")
