@@ -18,6 +18,7 @@ from agent.accounts import Accounts, Key
 from agent.errors import JournalBroken, JournalError, SettingsError
 from agent.journal_file import connect, lock, move_aside, translated, translated_writing
 from agent.lifelong import Row
+from agent.remarks import NOTHING_SAID, carry_over, salvage
 from agent.restore import Memory, restore
 from agent.schema import migrate
 from agent.scribe import Hours, Scribe
@@ -33,6 +34,20 @@ _OLD_PARTS = """DELETE FROM part WHERE at_ms < ?
     AND EXISTS (SELECT 1 FROM part AS later WHERE later.gpu_id = part.gpu_id
     AND later.quantity = part.quantity AND later.labels = part.labels AND later.at_ms > part.at_ms)"""
 """What changed since; the latest value of each part stays."""
+_OLD = (
+    "DELETE FROM account_hour WHERE hour_ms < ?",
+    "DELETE FROM spell WHERE ended = 1 AND end_ms < ?",
+    "DELETE FROM event WHERE at_ms < ?",
+    "DELETE FROM tenure WHERE ended = 1 AND end_ms < ?",
+    "DELETE FROM silence WHERE until_ms < ?",
+)
+_KEPT_FINDINGS = "(SELECT id FROM finding WHERE closed_ms IS NULL OR closed_ms >= ?)"
+_OLD_FINDINGS = (
+    f"DELETE FROM acknowledgement WHERE finding_id NOT IN {_KEPT_FINDINGS}",
+    f"DELETE FROM told WHERE finding_id NOT IN {_KEPT_FINDINGS}",
+    "DELETE FROM finding WHERE closed_ms < ?",
+)
+"""What is said of a finding goes before it does: a new finding could get its number."""
 _OF_TICKS = (("posting", "tick_id"), ("reading", "tick_id"), ("slice_reading", "tick_id"), ("tick", "id"))
 BYTES_BATCH = 100
 """Ticks dropped before the size is looked at again, so that a small journal is not emptied at one go."""
@@ -99,6 +114,7 @@ class Journal:
         self.ticks_dropped = 0
         self._pending: list[Record] = []
         self._gone = False
+        self._remarks = NOTHING_SAID
         self._lock = lock(path)
         try:
             self._open(now_ms, mend=mend)
@@ -220,8 +236,11 @@ class Journal:
     ) -> Path:
         """Move a file that went bad aside, begin a new one with the accounts as they stand; give its name.
 
-        What is queued stays queued; the next commit writes it into the new file.
+        What is queued stays queued; the next commit writes it into the new file. What people said of findings
+        is taken over where it can still be read.
         """
+        if not self._gone:
+            self._remarks = salvage(self._db, now_ms)
         self._gone = True
         with suppress(sqlite3.Error):
             self._db.close()
@@ -255,6 +274,7 @@ class Journal:
         self._scribe.tenures(counted.tenures)
         queued = {one for record in self._pending for one in record.findings}
         self._scribe.findings(one for one in counted.findings if one not in queued)
+        carry_over(self._db, self._remarks)
         self._db.execute("UPDATE meta SET value = ? WHERE key = 'ticks_dropped'", (str(dropped),))
         self._db.execute("COMMIT")
         self.ticks_dropped = dropped
@@ -281,10 +301,11 @@ class Journal:
                 dropped += gone
             accounts_ms = now_ms - round(self.settings.accounts_age_days * DAY_MS)
             self._db.execute(_OLD_PARTS, (oldest_ms,))
-            self._db.execute("DELETE FROM account_hour WHERE hour_ms < ?", (accounts_ms,))
-            self._db.execute("DELETE FROM spell WHERE ended = 1 AND end_ms < ?", (accounts_ms,))
-            self._db.execute("DELETE FROM event WHERE at_ms < ?", (accounts_ms,))
-            self._db.execute("DELETE FROM tenure WHERE ended = 1 AND end_ms < ?", (accounts_ms,))
+            for statement in _OLD:
+                self._db.execute(statement, (accounts_ms,))
+            closed_ms = min(accounts_ms, now_ms - DAY_MS)  # what closed of late may open again
+            for statement in _OLD_FINDINGS:
+                self._db.execute(statement, (closed_ms,))
         except sqlite3.Error as error:
             raise translated_writing(error, self.path) from error
         return dropped

@@ -277,9 +277,8 @@ class Scribe:
             whose = self._numbers.node(one.node), self._numbers.gpu(one.uuid) if one.uuid else None, one.rule
             if one.closed_ms is None:
                 what = one.severity, one.opened_ms, one.summary, one.action, one.times, one.held_by
-                if one.times > 1:  # it is the one before, once more
-                    self._db.execute(_REOPEN, (*what[2:], *whose, one.opened_ms))
-                else:
+                again = (*what[2:], *whose, one.opened_ms)  # it is the one before, once more
+                if one.times == 1 or not self._db.execute(_REOPEN, again).rowcount:
                     self._db.execute(_FINDING, (*whose, *what))
             else:
                 self._db.execute(_CLOSE, (one.closed_ms, *whose))

@@ -2,11 +2,12 @@
 
 import argparse
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 
 from agent.clock import now_ms
 from agent.errors import GputallyError, SettingsError
+from agent.remarks import silenced
 from agent.restore import open_findings
 from agent.tick import Finding, State
 from gputally.status import reader_arguments, reading
@@ -24,17 +25,20 @@ exit codes
 
 not fit is a GPU with a finding that is critical, or one that is down; not known is an agent that does not run
 
+what `gputally findings silence` silenced does not count, but a GPU that is down does
+
   gputally check --gpus "$SLURM_JOB_GPUS" --for slurm     in Slurm's prolog
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """What is to be said of a node: one of the codes, and why."""
+    """What is to be said of a node: one of the codes, and why. What is silenced would have been a reason."""
 
     code: int
     reasons: tuple[str, ...]
     gpus: int
+    silenced: int = 0
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,12 +59,13 @@ def execute(options: argparse.Namespace) -> int:
     """Print a line and give the exit code. Raises SettingsError for GPUs that the node does not have."""
     verdict = _verdict(options)
     if options.json:
-        told = {"status": _WORDS[verdict.code], "reasons": verdict.reasons, "gpus": verdict.gpus}
-        print(json.dumps(told, indent=2))
+        told = asdict(verdict)
+        print(json.dumps({"status": _WORDS[told.pop("code")], **told}, indent=2))
     else:
         many = f"{verdict.gpus} GPU{'' if verdict.gpus == 1 else 's'}"
         why = "; ".join(verdict.reasons)
-        print(f"GPUTALLY {_WORDS[verdict.code]}: {why or f'{many} fit for a job'}")
+        quiet = f" ({verdict.silenced} silenced)" if verdict.silenced else ""
+        print(f"GPUTALLY {_WORDS[verdict.code]}: {why or f'{many} fit for a job'}{quiet}")
     if options.asker == "nagios":
         return verdict.code
     return 1 if verdict.code == CRITICAL else 0
@@ -69,7 +74,7 @@ def execute(options: argparse.Namespace) -> int:
 def _verdict(options: argparse.Namespace) -> Verdict:
     try:
         with reading(options) as db:
-            seen, findings = now(db), open_findings(db)
+            seen, findings, is_silenced = now(db), open_findings(db), silenced(db, now_ms())
     except SettingsError:
         raise
     except GputallyError as error:
@@ -81,7 +86,7 @@ def _verdict(options: argparse.Namespace) -> Verdict:
     if age_ms > max(LEAST_STALE_MS, STALE_STEPS * seen.step_ms):
         why = f"the agent has told nothing for {duration(age_ms)}: is `gputally run` running?"
         return Verdict(code=UNKNOWN, reasons=(why,), gpus=len(gpus))
-    return _judged(gpus, findings)
+    return _judged(gpus, findings, is_silenced)
 
 
 def _chosen(gpus: Iterable[GpuNow], text: str) -> list[GpuNow]:
@@ -94,17 +99,22 @@ def _chosen(gpus: Iterable[GpuNow], text: str) -> list[GpuNow]:
     return [gpu for gpu in gpus if not wanted or str(gpu.index) in wanted or gpu.uuid in wanted]
 
 
-def _judged(gpus: list[GpuNow], findings: Iterable[Finding]) -> Verdict:
+def _judged(
+    gpus: list[GpuNow], findings: Iterable[Finding], is_silenced: Callable[[Finding], bool]
+) -> Verdict:
     indices = {gpu.uuid: gpu.index for gpu in gpus}
     grave = [f"GPU {gpu.index} is down" for gpu in gpus if gpu.state is State.DOWN]
-    light = []
+    light, quiet = [], 0
     for one in findings:
-        if one.uuid and one.uuid not in indices:
+        if one.severity not in ("critical", "warning") or (one.uuid and one.uuid not in indices):
             continue
         where = f"GPU {indices[one.uuid]}: " if one.uuid else ""
-        if one.severity == "critical":
+        if is_silenced(one):
+            quiet += 1
+        elif one.severity == "critical":
             grave.append(f"{where}{one.rule}")
-        elif one.severity == "warning":
+        else:
             light.append(f"{where}{one.rule}")
     code = CRITICAL if grave else WARNING if light else OK
-    return Verdict(code=code, reasons=tuple(dict.fromkeys((*grave, *light))), gpus=len(gpus))
+    reasons = tuple(dict.fromkeys((*grave, *light)))
+    return Verdict(code=code, reasons=reasons, gpus=len(gpus), silenced=quiet)

@@ -2,9 +2,9 @@
 
 A condition compares one quantity, tick by tick, with a number, with another quantity of the same GPU, or with
 the median of its peers (GPUs of the same model on the node); or it compares how much a counter grew over a
-while. A rule opens when each of its conditions held at every tick of `for_seconds` that is known, and enough
-of these ticks are. It closes when one of them was known not to hold throughout `clear_seconds`, with `until`
-in place of the limit. What is not known neither opens nor closes anything.
+while. A rule opens when each of its conditions holds and held at every tick of `for_seconds` that is known,
+and enough of these ticks are. It closes when one of them does not hold and never did in `clear_seconds`, as
+far as is known, with `until` in place of the limit. What is not known neither opens nor closes anything.
 """
 
 import operator
@@ -156,8 +156,9 @@ class Runbook:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """One rule; see the module's text. `inhibited_by` are rules whose findings on a GPU keep this one quiet.
+    """One rule; see the module's text.
 
+    `inhibited_by` are rules whose findings on a GPU keep this one quiet, as do those that keep these quiet.
     `coverage_ratio` of the ticks of `for_seconds` must be known. `workloads` are the classes of holders that
     it applies to; empty for all, and for a GPU that nobody holds.
     """
@@ -194,6 +195,33 @@ class Rule:
             raise RuleError("coverage", "must lie above 0 and not above 1")
         if not set(self.workloads) <= set(Workload):
             raise RuleError("workloads", f"must be some of {', '.join(Workload)}")
+
+
+def ancestors(rules: Mapping[str, Rule]) -> dict[str, tuple[str, ...]]:
+    """Give for each rule all that keep it quiet, parents of parents too; parents come before children.
+
+    Rules that are not there are left out. Raises RuleError where rules keep each other quiet.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    path: list[str] = []
+
+    def visit(name: str) -> None:
+        if name in path:
+            ring = " < ".join([*path[path.index(name) :], name])
+            raise RuleError("inhibited_by", f"rules keep each other quiet: {ring}")
+        if name in found:
+            return
+        path.append(name)
+        parents = [one for one in rules[name].inhibited_by if one in rules]
+        for parent in parents:
+            visit(parent)
+        path.pop()
+        every = (one for parent in parents for one in (*found[parent], parent))
+        found[name] = tuple(dict.fromkeys(every))
+
+    for name in rules:
+        visit(name)
+    return found
 
 
 def _like(name: str, choices: Sequence[str]) -> str:

@@ -5,7 +5,7 @@ finding is open, whether it held by the limit for closing. What is not known nei
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from math import ceil
 from statistics import median
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from agent.quantities import QUANTITIES
 from agent.scene import Scene
 from agent.tick import Condition as Health
 from agent.tick import Finding, Reading, State
-from rules.definition import PEERS, STATE, UP, XIDS, Condition, Rule
+from rules.definition import PEERS, STATE, UP, XIDS, Condition, Rule, ancestors
 from rules.history import Track
 
 LONGEST_STEPS = 1 << 16
@@ -69,7 +69,9 @@ class Engine:
     """The rules at work on one node."""
 
     def __init__(self, rules: Mapping[str, Rule], interval_ms: int, opened: Iterable[Finding] = ()) -> None:
-        self._rules = [rule for rule in rules.values() if rule.enabled]
+        enabled = {name: rule for name, rule in rules.items() if rule.enabled}
+        self._ancestors = ancestors(enabled)
+        self._rules = [enabled[name] for name in self._ancestors]  # parents are judged before their children
         self._interval_ms = interval_ms
         self._plans = [[self._plan(rule, one) for one in rule.when.values()] for rule in self._rules]
         self._of_peers = {
@@ -143,6 +145,7 @@ class Engine:
         steps = min(LONGEST_STEPS, max(0, sight.slot - gpu.slot))
         gpu.slot = sight.slot
         firing: list[int] = []
+        before = set(gpu.open) if gpu.open else _NOBODY
         for place, (plans, tracks) in enumerate(zip(self._plans, gpu.tracks, strict=True)):
             fires = _move(plans, tracks, sight, steps)
             if self._classes[place] or gpu.open:
@@ -150,7 +153,7 @@ class Engine:
             if fires:
                 firing.append(place)
         for place in firing:
-            self._open(gpu, place, sight)
+            self._open(gpu, place, sight, before)
         return gpu.open.values()
 
     def _go_on(self, gpu: _Gpu, place: int, sight: _Sight, steps: int, *, fires: bool) -> bool:
@@ -172,7 +175,7 @@ class Engine:
                 track.stays |= 1
             elif track.no & 1:
                 track.leaves |= 1
-            closes = closes or bool(track.leaves and not track.stays)
+            closes = closes or bool(track.leaves & 1 and not track.stays)
         if closes and not fires:
             del gpu.open[rule.name]
         return fires
@@ -193,9 +196,11 @@ class Engine:
                 for track, plan in zip(gpu.tracks[place], self._plans[place], strict=True):
                     track.stays, track.leaves = plan.clear_mask, 0  # as if it had held until now
 
-    def _open(self, gpu: _Gpu, place: int, sight: _Sight) -> None:
+    def _open(self, gpu: _Gpu, place: int, sight: _Sight, before: Collection[str]) -> None:
+        """Open a finding, unless a parent is open or was before this interval."""
         rule, scene = self._rules[place], sight.scene
-        if rule.name in gpu.open or any(parent in gpu.open for parent in rule.inhibited_by):
+        parents = self._ancestors[rule.name]
+        if rule.name in gpu.open or any(one in gpu.open or one in before for one in parents):
             return
         told = zip(self._plans[place], gpu.tracks[place], strict=True)
         gpu.open[rule.name] = Finding(
@@ -245,7 +250,7 @@ def _move(plans: Sequence[_Plan], tracks: Sequence[Track], sight: _Sight, steps:
         elif holds is not None:
             no |= 1
         track.yes, track.no = yes, no
-        if no or yes.bit_count() < needed:
+        if no or not yes & 1 or yes.bit_count() < needed:
             fires = False
     return fires
 

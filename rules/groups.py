@@ -8,7 +8,8 @@ import yaml
 
 from rules.definition import XIDS, Condition, Rule
 from rules.fleet import FleetRule
-from rules.promql import GROWTH, OPEN, Translator, metric_of, span
+from rules.promql import GROWTH, Translator
+from rules.series import metric_of, span
 
 SLOW_MS = 60_000
 """Rules about the fleet need not be judged more often."""
@@ -58,7 +59,7 @@ def gpu_group(
     for name, text in _recorded(made) if judged_by == "store" else ():
         entries.append({"record": name, "expr": text})
     for rule in made.rules.values():
-        expression = f"{OPEN}:{rule.name} > 0" if judged_by == "store" else made.told(rule)
+        expression = made.fires(rule) if judged_by == "store" else made.told(rule)
         evidence = f"{_plain(rule.summary)} ({', '.join(_said(one, made) for one in rule.when.values())})"
         entries.append(
             {

@@ -15,7 +15,7 @@ from typing import Any
 from agent.errors import SettingsError
 from agent.holders.names import printable
 from agent.xid_catalogue import SEVERITIES, numbers_of
-from rules.definition import LONGEST_NAME, Comparison, Condition, Rule, RuleError, Runbook
+from rules.definition import LONGEST_NAME, Comparison, Condition, Rule, RuleError, Runbook, ancestors
 from rules.source import Source
 
 BUILT_IN = "builtin.toml"
@@ -89,6 +89,11 @@ def _rules(source: Source, below: Mapping[str, Table]) -> dict[str, Rule]:
                     (name, "inhibited_by"),
                     f"there is no other rule {_shown(parent)}: choose among {', '.join(sorted(rules))}",
                 )
+    try:
+        ancestors(rules)
+    except RuleError as wrong:
+        first = str(wrong).rsplit(" < ", 1)[-1]
+        raise source.wrong((first, wrong.key), str(wrong)) from None
     return rules
 
 

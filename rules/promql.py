@@ -10,16 +10,18 @@ whether a store counts in the far end of a window.
 A comparison of a gauge with a number is asked of the samples of the window, that of a counter's growth of the
 growth, which is recorded at every interval. All else is recorded as 2 where the condition holds, as 1 where
 it only holds by `until`, as 0 where it does not, and not at all where it is not known.
+
+Prometheus finds at once what a rule before recorded. vmalert does not before the next evaluation: for it the
+present is worked out anew wherever it is asked for, and only the past is read from what was recorded.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 
-from agent.quantities import QUANTITIES
-from rules.definition import PEERS, STATE, UP, XIDS, Comparison, Condition, Rule
+from rules.definition import PEERS, STATE, XIDS, Condition, Rule, ancestors
 from rules.engine import FEWEST_PEERS
+from rules.series import OPPOSITE, SIGNS, Metric, figure, metric_of, span, state_metric
 
 FAR = "1h"
 """So long may a store be out of service, or a counter unseen, until what it knew before is forgotten."""
@@ -29,77 +31,24 @@ LONGEST_UNSEEN_MS = 7 * 86_400_000
 """After so long a finding on a GPU that nobody saw any more is given up."""
 OPEN, GROWTH, CONDITION = "gputally:open", "gputally:growth", "gputally:condition"
 """How the names of recorded series begin."""
-_SIGNS = {
-    Comparison.AT_MOST: "<=",
-    Comparison.AT_LEAST: ">=",
-    Comparison.BELOW: "<",
-    Comparison.ABOVE: ">",
-}
-_OPPOSITE = {"<=": ">", ">=": "<", "<": ">=", ">": "<="}
-_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
-
-
-def span(milliseconds: int) -> str:
-    """Write a duration: `9m55s`."""
-    text = ""
-    for unit_ms, unit in _UNITS:
-        times, milliseconds = divmod(milliseconds, unit_ms)
-        text += f"{times}{unit}" if times else ""
-    return text
-
-
-def figure(value: float) -> str:
-    """Write a number without losing any of it."""
-    return str(int(value)) if value.is_integer() and abs(value) < 2**53 else repr(value)
-
-
-@dataclass(frozen=True, slots=True)
-class Metric:
-    """The series that a condition is about; `labels` are those that tell it from others of its name."""
-
-    name: str
-    labels: tuple[tuple[str, str], ...] = ()
-
-    def selector(self, *more: str) -> str:
-        """Select it."""
-        inside = ", ".join((*(f'{key}="{value}"' for key, value in self.labels), *more))
-        return f"{self.name}{{{inside}}}" if inside else self.name
-
-    def over(self, function: str, window: str) -> str:
-        """Ask for something over a window, with no labels but those of the GPU."""
-        asked = f"{function}({self.selector()}{window})"
-        names = ", ".join(key for key, _ in self.labels)
-        return f"sum without ({names}) ({asked})" if names else asked
-
-
-def metric_of(quantity: str) -> Metric:
-    """Tell how a quantity is named on a page."""
-    if quantity in (UP, XIDS):
-        return Metric(f"gpu_{quantity}")
-    told = QUANTITIES[quantity]
-    return Metric(f"gpu_{told.family or quantity}", told.labels)
-
-
-def state_metric(state: str) -> Metric:
-    """Select one of the states."""
-    return Metric("gpu_state", (("state", state),))
 
 
 class Translator:
     """Rules as expressions, for a store that gets and judges a sample of everything in each interval.
 
-    With `is_late`, what is recorded can be found at the next evaluation only.
+    With `is_late`, what is recorded can be found at the next evaluation only. Parents come before children.
     """
 
     def __init__(self, rules: Mapping[str, Rule], interval_ms: int, *, is_late: bool = False) -> None:
-        self.rules = {name: rule for name, rule in rules.items() if rule.enabled}
+        enabled = {name: rule for name, rule in rules.items() if rule.enabled}
+        self._ancestors = ancestors(enabled)
+        self.rules = {name: enabled[name] for name in self._ancestors}
         self.interval_ms = interval_ms
         self.interval = span(interval_ms)
         self.delay = span(interval_ms // DELAY_PART)
         self.now = self.scraped(1)
         self.judged = f"last_over_time(gpu_up{self.now})"
         self._is_late = is_late
-        self._places = {name: place for place, name in enumerate(self.rules)}
 
     def slots(self, seconds: float) -> int:
         """Count the intervals of a window, as the engine does."""
@@ -110,11 +59,12 @@ class Translator:
         return f"[{span(slots * self.interval_ms)}] offset {self.delay}"
 
     def recorded(self, slots: int) -> str:
-        """Write a window of so many intervals over what was recorded."""
-        half_ms = self.interval_ms // 2
-        if self._is_late:
-            return f"[{span(slots * self.interval_ms)}] offset {span(half_ms)}"
-        return f"[{span(slots * self.interval_ms - half_ms)}]"
+        """Write a window of so many intervals over what was recorded, up to now."""
+        return f"[{span(slots * self.interval_ms - self.interval_ms // 2)}]"
+
+    def before(self, slots: int) -> str:
+        """Write the same window without its latest interval."""
+        return f"[{span((slots - 1) * self.interval_ms)}] offset {span(self.interval_ms // 2)}"
 
     def growths(self) -> Iterator[tuple[str, str]]:
         """Give name and expression of what each counter grew by, where it did, in an interval."""
@@ -122,12 +72,16 @@ class Translator:
             one.quantity for rule in self.rules.values() for one in rule.when.values() if one.over_seconds
         )
         for quantity in counters:
-            metric = metric_of(quantity)
-            far = f"[{FAR}] offset {span(self.interval_ms + self.interval_ms // DELAY_PART)}"
-            before = f"last_over_time({metric.selector()}{far})"
-            grown = f"last_over_time({metric.selector()}{self.now}) - {before} > 0"
-            names = ", ".join(key for key, _ in metric.labels)
-            yield f"{GROWTH}:{quantity}", f"sum without ({names}) (\n  {grown}\n)" if names else grown
+            yield f"{GROWTH}:{quantity}", self._growth(quantity)
+
+    def _growth(self, quantity: str, selected: str = "") -> str:
+        """Tell what a counter grew by in this interval, where it did."""
+        metric = metric_of(quantity)
+        selector = metric.selector(*filter(None, [selected]))
+        far = f"[{FAR}] offset {span(self.interval_ms + self.interval_ms // DELAY_PART)}"
+        grown = f"last_over_time({selector}{self.now}) - last_over_time({selector}{far}) > 0"
+        names = ", ".join(key for key, _ in metric.labels)
+        return f"sum without ({names}) (\n  {grown}\n)" if names else grown
 
     def conditions(self, rule: Rule) -> Iterator[tuple[str, str]]:
         """Give name and expression of the conditions of a rule that are recorded."""
@@ -143,15 +97,15 @@ class Translator:
 
         1 is open, more is open and unseen for so many intervals, less one; 0 is said once when it closes.
         """
-        opens = "\n  and ".join([*self._opening(rule), self.judged])
-        if rule.workloads:
-            opens += f"\n  and on (uuid) {self._holders(rule)}"
-        for parent in rule.inhibited_by:
-            if parent in self.rules:
-                opens += f"\n  unless {self._open_now(parent, before=rule.name)}"
         stays, unseen = self._staying(rule)
-        parts = (f"({opens}\n) * 0 + 1", stays, unseen, f"{_was_open(rule)} * 0")
+        parts = (f"({self._opens(rule)}\n) * 0 + 1", stays, unseen, f"{self._was_open(rule)} * 0")
         return f"{OPEN}:{rule.name}", "\nor\n".join(parts)
+
+    def fires(self, rule: Rule) -> str:
+        """Tell where a rule is open by now."""
+        if not self._is_late:
+            return f"{OPEN}:{rule.name} > 0"
+        return "\nor\n".join((f"({self._opens(rule)}\n) * 0 + 1", *self._staying(rule)))
 
     def told(self, rule: Rule) -> str:
         """Give the findings of a rule as nodes tell them; those on GPUs that are not seen now stay."""
@@ -159,15 +113,28 @@ class Translator:
         unseen = f"last_over_time({finding}[{FAR}]) unless on (uuid) {self.judged}"
         return f"last_over_time({finding}{self.now})\nor\n({unseen})"
 
-    def _open_now(self, parent: str, before: str) -> str:
-        """Tell where a parent's finding is open by now; one that comes later has not been judged yet."""
-        if self._places[parent] < self._places[before]:
-            return f"({OPEN}:{parent} > 0)"
-        return f"({' or '.join(self._staying(self.rules[parent]))})"
+    def _opens(self, rule: Rule) -> str:
+        """Tell where a finding would open, were it not open yet."""
+        return self._wants(rule) + "".join(
+            f"\n  unless {self._parent(self.rules[name])}" for name in self._ancestors[rule.name]
+        )
+
+    def _wants(self, rule: Rule) -> str:
+        """Tell where all conditions of a rule hold, and held for long enough."""
+        return "\n  and ".join(self._opening(rule))
+
+    def _parent(self, parent: Rule) -> str:
+        """Tell where a parent is open or was an interval ago.
+
+        What keeps it from opening keeps its children quiet as well, so that nobody need ask for that.
+        """
+        if self._is_late:
+            return f"(({self._wants(parent)}\n) or {self._was_open(parent)})"
+        return f"(max_over_time({OPEN}:{parent.name}{self.recorded(2)}) > 0)"
 
     def _staying(self, rule: Rule) -> tuple[str, str]:
         """Tell where a finding stays: on GPUs that are seen, and on those that are not."""
-        was = _was_open(rule)
+        was = self._was_open(rule)
         closes = "".join(f"\n  unless {one}" for one in self._closing(rule))
         most = LONGEST_UNSEEN_MS // self.interval_ms
         return (
@@ -175,43 +142,81 @@ class Translator:
             f"({was} + 1 < {most} unless on (uuid) {self.judged})",
         )
 
+    def _was_open(self, rule: Rule) -> str:
+        """Tell where a rule was open an interval ago; vmalert may have recorded this one by now."""
+        window = f"[{FAR}] offset {span(self.interval_ms // 2)}" if self._is_late else f"[{FAR}]"
+        return f"(last_over_time({OPEN}:{rule.name}{window}) > 0)"
+
     def _opening(self, rule: Rule) -> Iterator[str]:
-        """Tell where each condition held for long enough."""
+        """Tell where each condition holds, and held for long enough."""
         slots = self.slots(rule.for_seconds)
         needed = ceil(rule.coverage_ratio * slots)
         for key, condition in rule.when.items():
+            sign, limit, worst = _limit(rule, condition)
             if condition.quantity == STATE and not _has_level(rule, condition):
                 yield from self._state_holds(condition, self.scraped(slots), needed)
-                continue
-            metric, window = self._series(rule, key, slots)
-            if _has_level(rule, condition):
-                yield f"({metric.over('min_over_time', window)} == 2)"
+            elif self._is_late and _is_recorded(rule, condition):
+                yield self._holds_throughout(rule, key, slots, needed)
             else:
-                worst = metric.over("max_over_time" if condition.is_falling else "min_over_time", window)
-                yield f"({worst} {_SIGNS[condition.comparison]} {figure(condition.number)})"
-            if needed > 1:
-                yield f"({metric.over('count_over_time', window)} >= {needed})"
+                metric, window = self._series(rule, key, slots)
+                yield f"({metric.over(worst, window)} {sign} {limit})"
+                if slots > 1:
+                    yield self._is_known(rule, key)
+                if needed > 1:
+                    yield f"({metric.over('count_over_time', window)} >= {needed})"
+
+    def _holds_throughout(self, rule: Rule, key: str, slots: int, needed: int) -> str:
+        """Tell where a condition held in what was recorded of a window, and holds now."""
+        name, now = _recorded(rule, key), f"({self._now_of(rule, key)})"
+        sign, limit, worst = _limit(rule, rule.when[key])
+        if slots == 1:
+            return f"({now} {sign} {limit})"
+        before = self.before(slots)
+        fails = f"{OPPOSITE.get(sign, '<')} {limit}"
+        seen = f"\n  and count_over_time({name}{before}) >= {needed - 1}" if needed > 1 else ""
+        return f"({now} {sign} {limit}{seen}\n  unless {worst}({name}{before}) {fails})"
 
     def _closing(self, rule: Rule) -> Iterator[str]:
         """Tell, for each condition, where it was known not to hold, and never to hold, for long enough."""
         slots = self.slots(rule.clear_seconds)
         for key, condition in rule.when.items():
             metric, window = self._series(rule, key, slots)
-            if _has_level(rule, condition):
-                yield f"({metric.over('max_over_time', window)} == 0)"
-            elif condition.quantity == STATE:
+            sign, edge, best = _edge(rule, condition)
+            if self._is_late and _is_recorded(rule, condition):
+                yield self._fails_throughout(rule, key, slots)
+            elif condition.quantity == STATE and not _has_level(rule, condition):
                 wanted, unknown = state_metric(condition.is_state), state_metric("unknown")
                 not_known = unknown.over("min_over_time", window)
-                yield f"({wanted.over('max_over_time', window)} == 0 and {not_known} == 0)"
+                never = f"{wanted.over('max_over_time', window)} == 0"
+                yield f"({self._state_now(condition.is_state)} == 0 and {never} and {not_known} == 0)"
             else:
-                best = metric.over("min_over_time" if condition.is_falling else "max_over_time", window)
-                edge = condition.number if condition.until is None else condition.until
-                yield f"({best} {_OPPOSITE[_SIGNS[condition.comparison]]} {figure(edge)})"
+                known = f" and {self._is_known(rule, key)}" if slots > 1 else ""
+                yield f"({metric.over(best, window)} {sign} {edge}{known})"
+
+    def _fails_throughout(self, rule: Rule, key: str, slots: int) -> str:
+        """Tell where a condition never held in what was recorded of a window, and fails now."""
+        name, now = _recorded(rule, key), f"({self._now_of(rule, key)})"
+        sign, edge, best = _edge(rule, rule.when[key])
+        if slots == 1:
+            return f"({now} {sign} {edge})"
+        holds = f"{OPPOSITE.get(sign, '>')} {edge}"
+        return f"({now} {sign} {edge}\n  unless {best}({name}{self.before(slots)}) {holds})"
+
+    def _is_known(self, rule: Rule, key: str) -> str:
+        """Tell where it is known in this interval whether a condition holds."""
+        metric, _ = self._series(rule, key, 1)
+        window = self.recorded(1) if _is_recorded(rule, rule.when[key]) else self.now
+        return metric.over("last_over_time", window)
+
+    def _now_of(self, rule: Rule, key: str) -> str:
+        """Tell what is recorded of a condition in this interval."""
+        condition = rule.when[key]
+        return self._level(rule, condition) if _has_level(rule, condition) else self._grown(condition)
 
     def _series(self, rule: Rule, key: str, slots: int) -> tuple[Metric, str]:
         """Give the series that a condition is asked of, and the window of so many intervals over it."""
         condition = rule.when[key]
-        if _has_level(rule, condition) or condition.over_seconds:
+        if _is_recorded(rule, condition):
             return Metric(_recorded(rule, key)), self.recorded(slots)
         if condition.quantity == STATE:
             return state_metric(condition.is_state), self.scraped(slots)
@@ -221,6 +226,7 @@ class Translator:
         """Tell where all states of a window were the wanted one, but for those that are not known."""
         wanted, unknown = state_metric(condition.is_state), state_metric("unknown")
         seen = wanted.over("count_over_time", window)
+        yield f"({wanted.over('last_over_time', self.now)} == 1)"
         yield f"({wanted.over('sum_over_time', window)} >= {needed})"
         explained = f"{wanted.over('sum_over_time', window)} + {unknown.over('sum_over_time', window)}"
         yield f"({explained} == {seen})"
@@ -228,7 +234,7 @@ class Translator:
     def _level(self, rule: Rule, condition: Condition) -> str:
         """Tell in each interval whether a condition holds: 2, 1, 0 or nothing."""
         value, limit, edge = self._sides(condition)
-        sign = _SIGNS[condition.comparison]
+        sign = SIGNS[condition.comparison]
         pairing = ""
         if condition.of == PEERS:
             pairing = "ignoring (gpu, uuid) group_left () "
@@ -240,7 +246,8 @@ class Translator:
             level = f"({value} {sign} bool {pairing}{limit})\n+ ({value} {sign} bool {pairing}{edge})"
         if not rule.workloads:
             return level
-        return f"(\n{level}\n) and on (uuid) {self._holders(rule)}\nor (\n{level}\n) * 0"
+        held = f"count by (uuid) ({self._holders(rule)}) * 0 + 1 or count by (uuid) ({self.judged}) * 0"
+        return f"({level})\n* on (uuid) group_left () ({held})"
 
     def _holders(self, rule: Rule) -> str:
         """Select those whom a rule is about."""
@@ -280,14 +287,19 @@ class Translator:
 
     def _grown(self, condition: Condition) -> str:
         """Tell how much a counter grew in its window; it is known where the counter is read."""
-        window = self.recorded(self.slots(condition.over_seconds))
-        if condition.quantity == XIDS:
+        quantity, slots = condition.quantity, self.slots(condition.over_seconds)
+        own = ""
+        read = metric_of(quantity).over("last_over_time", self.now)
+        if quantity == XIDS:
             numbers = "|".join(map(str, condition.xids))
-            series = f'{GROWTH}:{XIDS}{{xid=~"{numbers}"}}'
-            grown, read = f"sum without (xid) (sum_over_time({series}{window}))", self.judged
-        else:
-            grown = f"sum_over_time({GROWTH}:{condition.quantity}{window})"
-            read = metric_of(condition.quantity).over("last_over_time", self.now)
+            own, read = f'xid=~"{numbers}"', self.judged
+        series = f"{GROWTH}:{quantity}{f'{{{own}}}' if own else ''}"
+        grown = f"sum_over_time({series}{self.before(slots) if self._is_late else self.recorded(slots)})"
+        if self._is_late:
+            now = f"({self._growth(quantity, own)})"
+            grown = f"({grown} + {now} or {grown} or {now})" if slots > 1 else now
+        if own:
+            grown = f"sum without (xid) ({grown})"
         return f"({grown} and {read}\n  or {read} * 0)"
 
 
@@ -304,8 +316,26 @@ def _recorded(rule: Rule, key: str) -> str:
     return f"{CONDITION}:{rule.name}:{plain}{'' if len(alike) == 1 else keys.index(key)}"
 
 
-def _was_open(rule: Rule) -> str:
-    return f"(last_over_time({OPEN}:{rule.name}[{FAR}]) > 0)"
+def _is_recorded(rule: Rule, condition: Condition) -> bool:
+    """Tell whether it is asked of a series that is recorded, and not of what nodes say."""
+    return bool(_has_level(rule, condition) or condition.over_seconds)
+
+
+def _limit(rule: Rule, condition: Condition) -> tuple[str, str, str]:
+    """Give sign and limit of a condition's series while it holds, and what gives its worst value."""
+    if _has_level(rule, condition):
+        return "==", "2", "min_over_time"
+    worst = "max_over_time" if condition.is_falling else "min_over_time"
+    return SIGNS[condition.comparison], figure(condition.number), worst
+
+
+def _edge(rule: Rule, condition: Condition) -> tuple[str, str, str]:
+    """Give sign and limit of a condition's series while it fails by `until`, and its best value."""
+    if _has_level(rule, condition):
+        return "==", "0", "max_over_time"
+    best = "min_over_time" if condition.is_falling else "max_over_time"
+    edge = condition.number if condition.until is None else condition.until
+    return OPPOSITE[SIGNS[condition.comparison]], figure(edge), best
 
 
 def _added(number: float) -> str:

@@ -1,45 +1,18 @@
-"""`gputally check` and what `gputally findings` tells of a finding: what prologs, probes and people ask."""
+"""`gputally check`: what prologs and probes ask."""
 
 import json
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from agent.clock import now_ms
-from agent.tick import Condition, Finding, Hold
+from agent.tick import Condition
 from gputally.cli import main
-from tests.agent.histories import INTERVAL_MS, MIDNIGHT, NODE, TRAINING, books_at, gpu_of, reading, tick_of
-from tests.command.processes import gputally, is_one_sentence
+from tests.agent.histories import MIDNIGHT
+from tests.command.found import GPUS, finding, journal
+from tests.command.processes import gputally
 
 Capture = pytest.CaptureFixture[str]
-GPUS = (gpu_of(0), gpu_of(1))
-
-
-def finding(severity: str, index: int | None) -> Finding:
-    """Make a finding on a GPU, or on the node."""
-    uuid = "" if index is None else GPUS[index].uuid
-    return Finding(
-        rule=f"of_{severity}", severity=severity, node=NODE, uuid=uuid, opened_ms=0, summary="s", action="a"
-    )
-
-
-def journal(
-    path: Path, findings: Sequence[Finding] = (), *, end_ms: int = 0, condition: Condition = Condition.OK
-) -> Path:
-    """Write a journal of two GPUs whose last interval ended now, or then; the second may be out of order."""
-    end_ms = end_ms or now_ms()
-    start_ms = end_ms - INTERVAL_MS
-    with books_at(path / "j.db", now_ms=start_ms) as books:
-        readings = (
-            reading(GPUS[0], start_ms, end_ms, busy_ratio=0.5),
-            reading(GPUS[1], start_ms, end_ms, condition),
-        )
-        holds = {GPUS[0].uuid: (Hold(TRAINING),)}
-        books.post(tick_of(start_ms, end_ms, *readings, gpus=GPUS), holds, judge=lambda _: findings)
-        books.commit(end_ms)
-    return path / "j.db"
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +73,37 @@ def test_programs_get_the_same(tmp_path: Path, capsys: Capture) -> None:
     """Status, reasons and how many GPUs."""
     assert asked(journal(tmp_path, [finding("warning", 1)]), "--json") == 1
     told = json.loads(capsys.readouterr().out)
-    assert told == {"status": "WARNING", "reasons": ["GPU 1: of_warning"], "gpus": 2}
+    assert told == {"status": "WARNING", "reasons": ["GPU 1: of_warning"], "gpus": 2, "silenced": 0}
+
+
+def silence(path: Path, *arguments: str) -> None:
+    """Silence something for a while."""
+    assert (
+        main(["findings", "silence", "--journal", str(path), "--for", "1h", "--reason", "known", *arguments])
+        == 0
+    )
+
+
+def test_what_is_silenced_makes_nothing_unfit(tmp_path: Path, capsys: Capture) -> None:
+    """It is counted, and what nobody silenced decides."""
+    path = journal(tmp_path, [finding("critical", 0), finding("warning", 1), finding("info", 0)])
+    silence(path, "--gpu", "0")
+    capsys.readouterr()
+    assert asked(path) == 1
+    assert capsys.readouterr().out == "GPUTALLY WARNING: GPU 1: of_warning (1 silenced)\n"
+    assert asked(path, "--gpus", "0", "--for", "slurm") == 0
+    assert capsys.readouterr().out == "GPUTALLY OK: 1 GPU fit for a job (1 silenced)\n"
+    assert asked(path, "--gpus", "1", "--json") == 1
+    assert json.loads(capsys.readouterr().out)["silenced"] == 0
+
+
+def test_a_gpu_that_is_down_is_not_fit_however_silent(tmp_path: Path, capsys: Capture) -> None:
+    """A silence is about being told, not about what the GPU can do."""
+    path = journal(tmp_path, condition=Condition.LOST)
+    silence(path, "--all-findings")
+    capsys.readouterr()
+    assert asked(path) == 2
+    assert "GPU 1 is down" in capsys.readouterr().out
 
 
 def test_it_is_quick(tmp_path: Path) -> None:
@@ -112,32 +115,3 @@ def test_it_is_quick(tmp_path: Path) -> None:
         assert gputally(tmp_path, "check", "--journal", path).code == 0
         took.append(time.monotonic() - began)
     assert min(took) < 1.0  # measured 0.23 s; the promise of 0.3 s is one for the bench
-
-
-def test_a_finding_tells_what_it_cost_and_whom(tmp_path: Path, capsys: Capture) -> None:
-    """How long, how many GPU-hours and how much money, who held the GPU, and with its number its runbook."""
-    (tmp_path / "none.toml").write_text("[report]\nprice_per_gpu_hour = 3.0\n")
-    end_ms = now_ms()
-    hot = Finding(
-        rule="thermal_margin_low",
-        severity="warning",
-        node=NODE,
-        uuid=GPUS[0].uuid,
-        opened_ms=end_ms - 7_200_000,
-        summary="hot",
-        action="cool it",
-        times=1,
-    )
-    path = journal(tmp_path, [hot], end_ms=end_ms)
-    assert main(["findings", "--journal", str(path)]) == 1
-    told = capsys.readouterr().out
-    assert "2.00 GPU-hours, 6.00 at 3 an hour" in told
-    assert "held then by job 4711 of vision" in told
-    assert main(["findings", "explain", "1", "--journal", str(path)]) == 1
-    assert "meaning:" in capsys.readouterr().out
-    assert main(["findings", "--json", "--journal", str(path)]) == 1
-    (one,) = json.loads(capsys.readouterr().out)
-    assert (one["id"], one["gpu"], round(one["gpu_hours"], 2), round(one["money"])) == (1, 0, 2.0, 6)
-    for words in (("explain", "2"), ("explain",), ("explane", "1")):
-        assert main(["findings", *words, "--journal", str(path)]) == 2
-        assert is_one_sentence(capsys.readouterr().err)

@@ -31,7 +31,8 @@ STATES = tuple(one for one in State if one is not State.UNKNOWN)
 def some_rules(chance: random.Random) -> dict[str, Rule]:
     """Make a few rules, of which some keep others quiet."""
     names = [f"rule_{place}" for place in range(7)]
-    return {name: _rule(chance, name, names) for name in names}
+    older = chance.sample(names, len(names))  # parents may stand before or behind their children
+    return {name: _rule(chance, name, older[: older.index(name)]) for name in names}
 
 
 def shortened(rules: Mapping[str, Rule]) -> dict[str, Rule]:
@@ -50,8 +51,7 @@ def shortened(rules: Mapping[str, Rule]) -> dict[str, Rule]:
     }
 
 
-def _rule(chance: random.Random, name: str, names: Sequence[str]) -> Rule:
-    others = [one for one in names if one != name]
+def _rule(chance: random.Random, name: str, others: Sequence[str]) -> Rule:
     return Rule(
         name=name,
         summary=name,
@@ -60,7 +60,7 @@ def _rule(chance: random.Random, name: str, names: Sequence[str]) -> Rule:
         clear_seconds=chance.choice((0.0, 20.0, 60.0, 150.0)),
         coverage_ratio=chance.choice((0.01, 0.5, 0.8, 1.0)),
         workloads=tuple(chance.sample(list(Workload), chance.choice((0, 0, 0, 1, 2)))),
-        inhibited_by=tuple(chance.sample(others, chance.choice((0, 0, 1, 2)))),
+        inhibited_by=tuple(chance.sample(others, min(len(others), chance.choice((0, 0, 1, 2))))),
         enabled=chance.random() > 0.05,
         runbook=Runbook(action="look"),
     )

@@ -119,15 +119,25 @@ def test_a_finding_says_what_was_seen_and_what_to_do() -> None:
 
 
 def test_a_parent_keeps_its_children_quiet() -> None:
-    """While the GPU is down nothing else opens; what was open stays."""
+    """While the GPU is down and for an interval more nothing else opens; what was open stays."""
     down = Rule(
         name="down", summary="down", when={"d": Condition(quantity="state", is_state="down")}, runbook=BOOK
     )
     child = replace(HOT, inhibited_by=("down",), for_seconds=0.0)
     one = stage(down, child)
     assert one.see(margin(4), state=State.DOWN) == {("down", GPUS[0])}
+    assert one.see(margin(4)) == set()
     assert one.see(margin(4)) == OPEN
     assert one.see(margin(4), state=State.DOWN) == OPEN | {("down", GPUS[0])}
+
+
+def test_parents_of_parents_keep_quiet_wherever_they_stand() -> None:
+    """A rule that is written first is judged after those that keep it quiet, and those that keep these quiet."""
+    grandparent = replace(HOT, name="one", for_seconds=0.0)
+    parent = replace(HOT, name="two", for_seconds=0.0, inhibited_by=("one",))
+    child = replace(HOT, name="three", for_seconds=0.0, inhibited_by=("two",))
+    assert stage(child, parent, grandparent).see(margin(4)) == {("one", GPUS[0])}
+    assert stage(child, parent).see(margin(4)) == {("two", GPUS[0])}
 
 
 def test_the_state_that_is_not_known_is_not_known() -> None:

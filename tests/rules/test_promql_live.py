@@ -81,7 +81,7 @@ def halved(rules: Mapping[str, Rule]) -> dict[str, Rule]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ruler", "steps"), [("prometheus", 2), ("vmalert", 6)])
+@pytest.mark.parametrize(("ruler", "steps"), [("prometheus", 2), ("vmalert", 2)])
 def test_a_real_server_opens_and_closes_as_the_node_does(tmp_path: Path, ruler: Ruler, steps: int) -> None:
     """All opens and closes in the same order, late by no more than the store's own steps."""
     scenes = play()

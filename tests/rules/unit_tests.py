@@ -15,7 +15,7 @@ from agent.scene import Scene
 from agent.tick import Condition, State
 from rules.definition import Rule
 from rules.engine import Engine
-from rules.groups import gpu_group
+from rules.groups import Ruler, gpu_group
 from tests.rules.scenes import INTERVAL_MS
 from tests.stores.server import program
 
@@ -112,10 +112,16 @@ def unit_test(history: Sequence[Scene | None], expected: Sequence[Open]) -> dict
     }
 
 
-def write(folder: Path, name: str, rules: Mapping[str, Rule], tests: Sequence[Mapping[str, object]]) -> Path:
+def write(
+    folder: Path,
+    name: str,
+    rules: Mapping[str, Rule],
+    tests: Sequence[Mapping[str, object]],
+    ruler: Ruler = "prometheus",
+) -> Path:
     """Write rules and their unit tests; give the file of the tests."""
     made = folder / f"{name}.yaml"
-    made.write_text(yaml.safe_dump({"groups": [gpu_group(rules, INTERVAL_MS)]}, sort_keys=False))
+    made.write_text(yaml.safe_dump({"groups": [gpu_group(rules, INTERVAL_MS, ruler=ruler)]}, sort_keys=False))
     body = {"rule_files": [made.name], "evaluation_interval": f"{SECONDS}s", "tests": list(tests)}
     path = folder / f"{name}_test.yaml"
     path.write_text(yaml.safe_dump(body, sort_keys=False, width=math.inf))
