@@ -97,7 +97,7 @@ def silence_of(one: Finding, known: Iterable[Silence]) -> Silence | None:
 def silenced(db: sqlite3.Connection, at_ms: int) -> Callable[[Finding], bool]:
     """Read the silences of a moment once; what is given tells of any finding whether one is about it."""
     known = silences(db, at_ms)
-    return lambda one: any(each.covers(one) for each in known)
+    return lambda one: any(each.from_ms <= at_ms and each.covers(one) for each in known)
 
 
 def acknowledgements(db: sqlite3.Connection) -> dict[int, Acknowledgement]:

@@ -285,7 +285,8 @@ CREATE TABLE acknowledgement (
     author TEXT NOT NULL,
     reason TEXT NOT NULL
 );
--- what an exporter told of a finding last: that it was open, so many times, or that it closed
+-- what an exporter told of a finding last: that it was open, so many times (less than 0: it was sent, and no
+-- answer came), or that it closed
 CREATE TABLE told (
     exporter TEXT NOT NULL,
     finding_id INTEGER NOT NULL,

@@ -275,12 +275,12 @@ class Scribe:
         """Write findings that opened, and when others closed."""
         for one in findings:
             whose = self._numbers.node(one.node), self._numbers.gpu(one.uuid) if one.uuid else None, one.rule
-            if one.closed_ms is None:
-                what = one.severity, one.opened_ms, one.summary, one.action, one.times, one.held_by
-                again = (*what[2:], *whose, one.opened_ms)  # it is the one before, once more
-                if one.times == 1 or not self._db.execute(_REOPEN, again).rowcount:
-                    self._db.execute(_FINDING, (*whose, *what))
-            else:
+            what = one.severity, one.opened_ms, one.summary, one.action, one.times, one.held_by
+            again = (*what[2:], *whose, one.opened_ms)  # it is the one before, once more
+            # In a file that was begun anew there is none before it.
+            if (one.times == 1 and one.closed_ms is None) or not self._db.execute(_REOPEN, again).rowcount:
+                self._db.execute(_FINDING, (*whose, *what))
+            if one.closed_ms is not None:
                 self._db.execute(_CLOSE, (one.closed_ms, *whose))
 
     def seat(self, gpu: Gpu, node: str, at_ms: int) -> None:

@@ -70,6 +70,7 @@ _OURS = {
     "gpu_xid_last_timestamp_seconds": _gpu("gauge", "When an XID was last reported", "xid"),
     "gpu_holder_info": _gpu("gauge", "Who holds the GPU now, or a slice of it", *HOLDER.values(), "slice"),
     "gpu_up": _gpu("gauge", "Whether the GPU answers"),
+    "gpu_condition": _gpu("gauge", "Whether this is why the GPU does not answer", "condition"),
     "gpu_state": _gpu("gauge", "Whether the GPU is in this state; exactly one is 1", "state"),
     "gpu_finding": _gpu("gauge", "A finding that is open", "rule", "severity"),
     "gpu_events_total": _gpu("counter", "What happened to the GPU since the agent started", "event"),
@@ -113,12 +114,16 @@ _OURS = {
     ),
     "gputally_owners_folded": Family("gauge", "Owners counted as one because there were too many"),
     "gputally_exporter_up": Family("gauge", "Whether a store takes what is sent to it", ("exporter",)),
-    "gputally_exporter_waiting_ticks": Family("gauge", "Ticks that a store has not got yet", ("exporter",)),
+    "gputally_exporter_waiting_ticks": Family(
+        "gauge", "Ticks, or changes of findings, that a store has not got yet", ("exporter",)
+    ),
     "gputally_exporter_delivered_ticks_total": Family(
-        "counter", "Ticks that a store took, over all restarts", ("exporter",)
+        "counter", "Ticks, or changes of findings, that a store took, over all restarts", ("exporter",)
     ),
     "gputally_exporter_refused_rows_total": Family(
-        "counter", "Rows that a store refused for good, over all restarts", ("exporter",)
+        "counter",
+        "Rows, or changes of findings, that a store refused for good, over all restarts",
+        ("exporter",),
     ),
     "gputally_exporter_dropped_ticks_total": Family(
         "counter", "Ticks that the journal's bounds dropped before a store got them", ("exporter",)

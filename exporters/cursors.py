@@ -2,19 +2,27 @@
 
 The cursor is the number of the last tick that was settled. While an exporter catches up, the newest ticks go
 first: then those in (ahead_from, ahead_to] are settled as well, and the cursor is behind them.
+
+What tells of findings has TELLS for a cursor: how far it is stands in the table `told`, finding by finding.
+Its `tick_ms` is a moment: what closed until then and was never told stays untold.
 """
 
 import sqlite3
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from agent.journal_file import connect, translated
 from agent.view import Standing
 
-NEW = -1
-"""The tick of a cursor that was never saved."""
+NEW, TELLS = -1, -2
+"""The tick of a cursor that was never saved, and of what tells of findings."""
+Told = tuple[int, int, int | None]
+"""What was told of a finding: its number, how often it opened, and when it closed if it did.
+
+Where that it is open was sent, but no answer came, the count is negative: nobody knows whether it was told.
+"""
 
 
 @dataclass(slots=True)
@@ -66,12 +74,16 @@ class Cursor:
         self.close_gap()
         return lost
 
-    def standing(self, newest: int) -> Standing:
-        """Tell how far it is, when the newest tick has this number."""
+    def waiting(self, newest: int) -> int:
+        """Tell how many ticks are left to send, when the newest has this number."""
         behind = self.ahead_from - self.tick_id if self.ahead_to else 0
+        return max(0, newest - self.reached) + behind
+
+    def standing(self, waiting: int) -> Standing:
+        """Tell how far it is, with so many left to send."""
         return Standing(
             name=self.name,
-            waiting_ticks=max(0, newest - self.reached) + behind,
+            waiting_ticks=waiting,
             delivered_ticks=self.delivered_ticks,
             refused_rows=self.refused_rows,
             dropped_ticks=self.dropped_ticks,
@@ -90,6 +102,15 @@ _PUT_BACK = """
 UPDATE exporter SET tick_id = min(tick_id, ?), ahead_from = 0, ahead_to = 0, resends = resends + 1
 WHERE name = ?
 """
+_TELL = """
+INSERT INTO told (exporter, finding_id, times, closed_ms) VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET times = excluded.times, closed_ms = excluded.closed_ms
+"""
+_UNTELL = """
+DELETE FROM told WHERE exporter = ? AND finding_id IN (
+    SELECT id FROM finding WHERE closed_ms IS NULL OR closed_ms > ?)
+"""
+_TELL_AGAIN = "UPDATE exporter SET tick_ms = min(tick_ms, ?), resends = resends + 1 WHERE name = ?"
 
 
 class Cursors:
@@ -107,18 +128,31 @@ class Cursors:
             raise translated(error, self._path) from error
         return Cursor(*row) if row else Cursor(name, tick_id=NEW)
 
-    def save(self, cursor: Cursor) -> None:
-        """Write a cursor, unless it was put back meanwhile."""
-        self._write(_SAVE, [getattr(cursor, name) for name in _COLUMNS])
+    def save(self, cursor: Cursor, told: Iterable[Told] = ()) -> None:
+        """Write a cursor and what was told, unless it was put back meanwhile."""
+        with self._writing() as db:
+            if db.execute(_SAVE, [getattr(cursor, name) for name in _COLUMNS]).rowcount:
+                db.executemany(_TELL, ((cursor.name, *one) for one in told))
 
     def put_back(self, name: str, tick_id: int) -> None:
         """Have all ticks after a number sent again; one that is further back stays there."""
-        self._write(_PUT_BACK, (tick_id, name))
+        with self._writing() as db:
+            db.execute(_PUT_BACK, (tick_id, name))
 
-    def _write(self, statement: str, values: Sequence[object]) -> None:
+    def untell(self, name: str, since_ms: int) -> None:
+        """Have the findings told again that are open, or closed after a moment."""
+        with self._writing() as db:
+            db.execute(_UNTELL, (name, since_ms))
+            db.execute(_TELL_AGAIN, (since_ms, name))
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """Write in one transaction, which closing takes back if it did not come to its end."""
         try:
             with closing(connect(self._path, writable=True)) as db:
-                db.execute(statement, values)
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
         except sqlite3.Error as error:
             raise translated(error, self._path) from error
 

@@ -13,19 +13,23 @@ from urllib.parse import urlsplit
 from agent.errors import SettingsError
 from exporters.proxy import proxy_of
 
-KINDS = ("influx", "influx1", "remote_write", "otlp")
+TELLING = ("alertmanager", "webhook")
+"""Kinds that are told what rules found; all others get every tick."""
+KINDS = ("influx", "influx1", "remote_write", "otlp", *TELLING)
 LONGEST_SECRET = 64 * 1024
+_OF_STORES = ("org", "bucket", "database", "most_bytes", "order")
 _BOUNDS = {"timeout_seconds": (1, 600), "spread_seconds": (0, 60), "most_bytes": (65_536, 2**30)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExporterSettings:
-    """One [[exporters.to]]: a store that gets every tick.
+    """One [[exporters.to]]: a store that gets every tick, or a receiver that is told of findings.
 
     `kind` is influx (the v2 write API: InfluxDB 2 and 3, and VictoriaMetrics under /influx), influx1 (/write
     of InfluxDB 1.x), remote_write (Prometheus, Mimir, Thanos, VictoriaMetrics, Grafana Cloud) or otlp
-    (OpenTelemetry's protocol over HTTP). `url` is the server's for influx and influx1, the whole address of
-    the endpoint for the others. `spread_seconds` is the most that a node waits before it sends, since all end
+    (OpenTelemetry's protocol over HTTP). alertmanager and webhook are told what rules found, and get no
+    ticks. `url` is the server's for influx, influx1 and alertmanager, the whole address of the endpoint for
+    the others. `spread_seconds` is the most that a node waits before it sends, since all end
     their intervals together.
     """
 
@@ -62,6 +66,9 @@ class ExporterSettings:
             raise SettingsError(f"{where}: kind {self.kind} needs {needed}")
         if self.order not in ("", "newest_first", "oldest_first"):
             raise SettingsError(f"{where}: order must be newest_first or oldest_first")
+        for key in _OF_STORES if self.tells else ():
+            if getattr(self, key) != type(self).__dataclass_fields__[key].default:
+                raise SettingsError(f"{where}: kind {self.kind} has no {key}: it gets findings, not ticks")
         for name, (least, most) in _BOUNDS.items():
             if not least <= getattr(self, name) <= most:
                 raise SettingsError(f"{where}: {name} must lie between {least} and {most}")
@@ -76,6 +83,11 @@ class ExporterSettings:
             raise SettingsError(f"{where}: a client certificate needs cert_file and key_file")
         if bool(self.username) != bool(self.password_file):
             raise SettingsError(f"{where}: basic authentication needs username and password_file")
+
+    @property
+    def tells(self) -> bool:
+        """Whether it is told of findings instead of ticks."""
+        return self.kind in TELLING
 
     @property
     def newest_first(self) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from agent.pieces import PARTS, SLICE_QUANTITIES
 from agent.quantities import QUANTITIES
 from agent.restore import HOLDER as COLUMNS
-from agent.tick import Condition, State
+from agent.tick import FAULTS, Condition, State
 from agent.view import slice_states_of
 from exporters import past
 from exporters.catalogue import HOLDER, IDENTITY
@@ -151,6 +151,10 @@ class History:
         values = reading.values
         known = [(name, value) for at, name in _PLAIN if (value := values[at]) is not None]
         yield Row(GPU, labels, (*known, ("up", float(reading.condition == Condition.OK.value))), at_ms)
+        for why in FAULTS:
+            now = float(reading.condition == why.value)
+            if self._is_new(reading.gpu_id, why, now) or slow:
+                yield Row(GPU, (*labels, ("condition", why.value)), (("condition", now),), at_ms)
         for at, family, more in _FAMILIES:
             value = values[at]
             if value is not None and (self._is_new(reading.gpu_id, at, value) or slow):

@@ -1,4 +1,4 @@
-"""Sends batches by HTTP: to InfluxDB 1.x, and to what takes Prometheus remote write or OTLP."""
+"""Sends by HTTP: to InfluxDB 1.x, and to what takes Prometheus remote write, OTLP, alerts or messages."""
 
 import base64
 import gzip
@@ -36,9 +36,9 @@ class HttpStore:
         self._taken = taken
         self._pool: urllib3.PoolManager | None = None
 
-    def send(self, body: bytes) -> Outcome:
-        """Send a batch; whatever goes wrong is an outcome."""
-        headers = {"User-Agent": USER_AGENT, **self._fixed, **self._settings.headers}
+    def send(self, body: bytes, more: Mapping[str, str] | None = None) -> Outcome:
+        """Send a batch, with headers that are of it alone; whatever goes wrong is an outcome."""
+        headers = {"User-Agent": USER_AGENT, **self._fixed, **self._settings.headers, **(more or {})}
         if self._zipped:
             body = gzip.compress(body, compresslevel=1)
             headers["Content-Encoding"] = "gzip"

@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from agent.pieces import SLICE_QUANTITIES
 from agent.quantities import QUANTITIES
-from agent.tick import Condition, Reading, Slice, State
+from agent.tick import FAULTS, Condition, Reading, Slice, State
 from agent.view import View
 from exporters import dcgm
 from exporters.catalogue import FAMILIES, GPU_LABELS, HOLDER, IDENTITY
@@ -88,6 +88,8 @@ def _of_gpu(view: View, uuid: str, labels: tuple[str, ...]) -> Iterator[_Sample]
                 more = (value_of for _, value_of in metric.labels)
                 yield f"gpu_{metric.family or name}", (*labels, *more), value
         yield "gpu_up", labels, int(reading.condition is Condition.OK)
+        for why in FAULTS:
+            yield "gpu_condition", (*labels, why.value), int(reading.condition is why)
         for piece in reading.slices or ():
             yield from _of_slice(piece, labels)
             for state in State if piece.uuid in view.slice_states else ():

@@ -2,25 +2,18 @@
 
 - Delivered and refused ticks are never sent again; an unreachable store gets them later, with growing pauses.
 - A batch that is refused is sent in halves, so that one bad row takes none of its neighbours along.
-- Nodes end their intervals together; each waits a while of its own choice before it sends.
 - After an outage the newest ticks go first, then the others, oldest first, in between new ones; where a store
   wants samples in order, all go oldest first.
 """
 
-import logging
-import random
 import sqlite3
-import threading
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.clock import moment, now_ms
-from agent.errors import JournalError
-from agent.journal_file import connect
-from agent.view import Standing
-from exporters.cursors import Cursor, Cursors
+from exporters.courier import Courier, log
+from exporters.cursors import Cursor
 from exporters.history import History
 from exporters.parcel import Batch, Parcel
 from exporters.rows import Row
@@ -29,10 +22,8 @@ from exporters.settle import Outcome, Transport, Verdict
 BATCH_TICKS = 30
 LIVE_TICKS = 60
 """With more to catch up, the newest so many go first."""
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 60.0
 IDLE_SECONDS = 30.0
 """How long to wait for a tick before looking by oneself."""
-log = logging.getLogger("gputally")
 
 Encode = Callable[[Iterable[Row]], bytes]
 
@@ -49,68 +40,17 @@ class Shipment:
     spread_seconds: float = 0.0
 
 
-class Shipper:
-    """One exporter. `step` does what comes next and tells how long to wait; `start` does so on a thread."""
+class Shipper(Courier):
+    """Sends ticks to one store."""
 
     def __init__(self, shipment: Shipment, journal: Path, labels: Mapping[str, str]) -> None:
+        super().__init__(shipment.name, journal, shipment.transport.close, shipment.spread_seconds)
         self._shipment = shipment
-        self._journal = journal
         self._labels = labels
-        self._cursors = Cursors(journal)
-        self._db: sqlite3.Connection | None = None
-        self._inode = 0
         self._live: tuple[int, History] | None = None
         self._back: tuple[int, History] | None = None
         self._parcel: Parcel | None = None
         self._resends = 0
-        self._failures = 0
-        self._told = self._refusal = ""
-        self._wake = threading.Condition()
-        self._due = self._closed = False
-        self._thread: threading.Thread | None = None
-        self._spread_seconds = random.uniform(0.0, shipment.spread_seconds)  # noqa: S311  chance, not a secret
-        self.name = shipment.name
-        self.standing = Standing(name=shipment.name)
-
-    def start(self) -> None:
-        """Begin to send, on a thread."""
-        self._thread = threading.Thread(target=self._run, name=f"exporter-{self.name}", daemon=True)
-        self._thread.start()
-
-    def wake(self) -> None:
-        """Say that there is a new tick."""
-        with self._wake:
-            self._due = True
-            self._wake.notify()
-
-    def close(self, seconds: float = 5.0) -> None:
-        """Stop sending; what is not settled is sent by the next agent."""
-        with self._wake:
-            self._closed = True
-            self._wake.notify()
-        if self._thread:
-            self._thread.join(seconds)
-
-    def _run(self) -> None:
-        while not self._closed:
-            pause_seconds = self.step()
-            with self._wake:
-                if pause_seconds:
-                    self._wake.wait_for(
-                        lambda: self._closed or (self._due and not self._failures), pause_seconds
-                    )
-                    self._wake.wait_for(lambda: self._closed, self._spread_seconds)
-                self._due = False
-        self._forget()
-        self._shipment.transport.close()
-
-    def step(self) -> float:
-        """Send what can be sent in one go; give the seconds until the next."""
-        try:
-            return self._step()
-        except (JournalError, sqlite3.Error) as error:
-            self._forget()
-            return self._again(f"the journal cannot be read: {error}")
 
     def _step(self) -> float:
         db = self._open()
@@ -118,7 +58,7 @@ class Shipper:
         if cursor.resends != self._resends:
             self._resends, self._parcel = cursor.resends, None
         newest = self._begin(db, cursor)
-        self.standing = cursor.standing(newest)
+        self.standing = cursor.standing(cursor.waiting(newest))
         if self._shipment.newest_first and newest - cursor.reached > LIVE_TICKS:
             cursor.ahead_from = cursor.ahead_to = newest - LIVE_TICKS
             self._parcel = None
@@ -190,10 +130,8 @@ class Shipper:
         cursor.success_ms, cursor.failure = now_ms(), ""
         self._cursors.save(cursor)
         waiting = self.standing.waiting_ticks - ticks
-        self.standing = replace(cursor.standing(last.id), waiting_ticks=waiting)
-        if self._told:
-            log.warning("exporter %s: the store takes data again", self.name)
-        self._failures, self._told = 0, ""
+        self.standing = cursor.standing(waiting)
+        self._well()
 
     def _refuse(self, parcel: Parcel, outcome: Outcome) -> None:
         """Count rows that will never be taken, or a part of their figures; the first of a kind is told."""
@@ -212,21 +150,6 @@ class Shipper:
                 rows[0].at_ms,
                 outcome.reason,
             )
-
-    def _fail(self, cursor: Cursor, outcome: Outcome) -> float:
-        cursor.failure_ms, cursor.failure = now_ms(), outcome.reason
-        self._cursors.save(cursor)
-        self.standing = replace(self.standing, failure=outcome.reason)
-        return self._again(outcome.reason, outcome.retry_seconds)
-
-    def _again(self, reason: str, asked_seconds: float = 0.0) -> float:
-        """Give the pause before the next try: doubled each time, with chance in it, or what was asked for."""
-        if not self._told:
-            log.warning("exporter %s: %s (kept, and sent later)", self.name, reason)
-        self._told = reason
-        self._failures += 1
-        longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2.0 ** min(self._failures - 1, 10))
-        return max(asked_seconds, random.uniform(longest / 2, longest))  # noqa: S311  chance, not a secret
 
     def _begin(self, db: sqlite3.Connection, cursor: Cursor) -> int:
         """Put a cursor where there are ticks, count what the journal's bounds dropped; give the newest."""
@@ -251,19 +174,7 @@ class Shipper:
                 )
         return int(newest)
 
-    def _open(self) -> sqlite3.Connection:
-        """Open the journal, anew when another file lies in its place. Raises JournalError."""
-        inode = 0
-        with suppress(OSError):
-            inode = self._journal.stat().st_ino
-        if self._db is not None and inode != self._inode:
-            self._forget()
-        if self._db is None:
-            self._db, self._inode = connect(self._journal), inode
-        return self._db
-
     def _forget(self) -> None:
-        if self._db is not None:
-            self._db.close()
-        self._db = self._live = self._back = None
+        super()._forget()
+        self._live = self._back = None
         self._parcel = None

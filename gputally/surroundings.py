@@ -8,8 +8,7 @@ from agent.clock import now_ms
 from agent.holders.contract import Question
 from agent.holders.settings import HolderSettings
 from agent.holders.worlds import lookouts
-from exporters.fleet import shipment_of
-from exporters.rows import OWN, Row
+from exporters.fleet import trial
 from exporters.settle import Verdict
 from gputally.settings import Settings
 
@@ -41,16 +40,13 @@ def worlds(settings: HolderSettings) -> Iterator[Check]:
 
 
 def stores(settings: Settings) -> Iterator[Check]:
-    """Write one figure to each store, as an exporter does."""
-    node = settings.node.resolved()
-    labels = (("node", node), *((name, text) for name, text in settings.node.labels.items() if text))
+    """Write one figure to each store, as an exporter does, and a test to what is told of findings."""
+    labels = {"node": settings.node.resolved()}
+    labels |= {name: text for name, text in settings.node.labels.items() if text}
     for one in settings.exporters.to:
         what = f"exporter {one.name}"
-        shipment = shipment_of(one)
-        with closing(shipment.transport):
-            row = Row(OWN, labels, (("doctor_checks", 1.0),), now_ms())
-            outcome = shipment.transport.send(shipment.encode([row]))
+        outcome, sent = trial(one, labels, now_ms())
         if outcome.verdict is Verdict.DELIVERED and not outcome.refused:
-            yield Check(what=what, good=True, text=f"{one.url} took a figure (gputally_doctor_checks)")
+            yield Check(what=what, good=True, text=f"{one.url} took {sent}")
         else:
             yield Check(what=what, good=False, text=f"{one.url}: {outcome.reason}")

@@ -259,6 +259,29 @@ def test_a_new_journal_takes_over_what_was_said(path: Path, monkeypatch: pytest.
         assert silences(db, 0) == [replace(LONG, number=1)]
 
 
+def test_findings_outlive_a_journal_that_went_bad(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that opened again, and one that closed while nothing could be written."""
+    first = MIDNIGHT + 3 * INTERVAL_MS
+    flaps, closes = finding(index=0), finding(index=1)
+    with books_at(path) as books:
+        for turn, found in enumerate(([flaps, closes], [closes], [flaps, closes])):
+            end_ms = first + turn * INTERVAL_MS
+            judged(books, end_ms, *found)
+        before = rows(path, "SELECT rule, opened_ms, times FROM finding ORDER BY gpu_id")
+
+        def is_broken(*_: object) -> None:
+            monkeypatch.undo()
+            raise JournalBroken("it is")
+
+        monkeypatch.setattr(books.journal, "commit", is_broken)
+        end_ms = first + 3 * INTERVAL_MS
+        books.post(steady_tick(end_ms), {}, judge=lambda _: [flaps])
+        assert books.commit(end_ms) is not None
+    assert rows(path, "SELECT rule, opened_ms, times FROM finding ORDER BY gpu_id") == before
+    assert rows(path, "SELECT closed_ms FROM finding ORDER BY gpu_id") == [(None,), (end_ms + INTERVAL_MS,)]
+    assert [times for *_, times in before] == [3, 1]
+
+
 def test_what_was_salvaged_is_kept_until_a_new_journal_could_be_begun(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

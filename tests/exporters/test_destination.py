@@ -15,7 +15,7 @@ GOOD = {"name": "fleet", "kind": "influx1", "url": "http://store:8086", "databas
     [
         ({"name": ""}, "give it a name"),
         ({"name": "a b"}, "give it a name"),
-        ({"kind": "influxdb"}, "kind must be one of influx, influx1, remote_write"),
+        ({"kind": "influxdb"}, "kind must be one of influx, influx1, remote_write, otlp, alertmanager, "),
         ({"url": "store:8086"}, "url must be an address such as https://"),
         ({"url": "ftp://store"}, "url must be an address"),
         ({"database": ""}, "kind influx1 needs database"),
@@ -26,6 +26,9 @@ GOOD = {"name": "fleet", "kind": "influx1", "url": "http://store:8086", "databas
         ({"most_bytes": 10}, "most_bytes must lie between 65536"),
         ({"cert_file": "c"}, "needs cert_file and key_file"),
         ({"username": "ada"}, "needs username and password_file"),
+        ({"kind": "webhook"}, "kind webhook has no database: it gets findings, not ticks"),
+        ({"kind": "alertmanager", "database": "", "order": "oldest_first"}, "alertmanager has no order"),
+        ({"kind": "webhook", "database": "", "most_bytes": 100_000}, "webhook has no most_bytes"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(values: dict[str, object], message: str) -> None:

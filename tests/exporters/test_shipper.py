@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 
 from agent.journal import Journal, JournalSettings
 from agent.journal_file import connect
+from exporters.courier import LONGEST_PAUSE_SECONDS
 from exporters.cursors import Cursor, Cursors
 from exporters.history import History
 from exporters.rows import Row
 from exporters.settle import DELIVERED, Outcome, Verdict
-from exporters.shipper import BATCH_TICKS, LIVE_TICKS, LONGEST_PAUSE_SECONDS, Shipment, Shipper
+from exporters.shipper import BATCH_TICKS, LIVE_TICKS, Shipment, Shipper
 from tests.agent.histories import INTERVAL_MS, MIDNIGHT, books_at, work
 from tests.command.waiting import until
 

@@ -15,10 +15,10 @@ from shutil import which
 import pytest
 
 from exporters.destination import ExporterSettings
-from exporters.fleet import shipment_of
+from exporters.fleet import shipment_of, telling_of
 from exporters.settle import Outcome, Transport, Verdict, seconds_of, settled
 
-KINDS = ("influx", "influx1", "remote_write", "otlp")
+KINDS = ("influx", "influx1", "remote_write", "otlp", "alertmanager", "webhook")
 _KEY = "req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1"
 BODY = b"gpu,node=n busy_ratio=0.5 1767700800000\n" * 50
 
@@ -79,7 +79,7 @@ def transport(kind: str, url: str, **more: object) -> Transport:
     """Make the transport of a kind."""
     needed: dict[str, object] = {"influx": {"bucket": "gpu"}, "influx1": {"database": "gpu"}}.get(kind, {})  # type: ignore[assignment]
     settings = ExporterSettings(name="x", kind=kind, url=url, **{"timeout_seconds": 2.0, **needed, **more})  # type: ignore[arg-type]
-    return shipment_of(settings).transport
+    return telling_of(settings).post if settings.tells else shipment_of(settings).transport
 
 
 def sent(kind: str, url: str, **more: object) -> Outcome:
