@@ -4,12 +4,13 @@ Field numbers and codes are those of nvml.h; NVLink's older counters end with Ho
 with Blackwell.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ctypes import byref, c_int, c_uint, c_ulonglong
 
 from agent.batch import Batch, Field
 from agent.device import Device
 from agent.nvml import RemapperBanks
+from agent.quantities import Amount
 from agent.tick import Part
 
 Key = tuple[str, tuple[str, ...]]
@@ -138,6 +139,14 @@ def active_links(parts: tuple[Part, ...]) -> float | None:
     """Count the NVLinks that are up; None where the device has none."""
     states = [part.value for part in parts if part.quantity == "nvlink_up_flag"]
     return sum(states) if states else None
+
+
+def fans(parts: Iterable[Part]) -> dict[str, Amount]:
+    """Tell the speeds of the slowest and the fastest fan; nothing where the device has none."""
+    speeds = [part.value for part in parts if part.quantity == "fan_speed_ratio"]
+    if not speeds:
+        return {}
+    return {"fan_speed_least_ratio": min(speeds), "fan_speed_most_ratio": max(speeds)}
 
 
 def _faults(mask: int) -> Iterator[tuple[Key, float]]:

@@ -14,7 +14,7 @@ Amount = float | None
 
 GAUGE_UNITS = ("_ratio", "_bytes", "_watts", "_celsius", "_hertz", "_seconds")
 COUNTER_UNITS = ("_joules_total", "_seconds_total", "_bytes_total", "_total")
-NUMBER_UNITS = ("_flag", "_code", "_generation", "_lanes", "_links", "_banks")
+NUMBER_UNITS = ("_flag", "_code", "_generation", "_lanes", "_links", "_banks", "_processes")
 """Endings of gauges without a unit: yes (1) or no (0), a number that stands for something, how many."""
 
 Origin = Literal["driver", "device", "probe"]
@@ -140,6 +140,11 @@ class Quantities(Activity, Busy):
     bar1_used_bytes: Annotated[Amount, gauge("Address space of BAR1 in use")] = None
     bar1_total_bytes: Annotated[Amount, gauge("Address space of BAR1")] = None
 
+    # Use
+    running_processes: Annotated[
+        Amount, gauge("Processes that had a context on the GPU in the interval, displays too")
+    ] = None
+
     # Power
     power_watts: Annotated[Amount, gauge("Electric power, mean over the interval")] = None
     power_max_watts: Annotated[Amount, gauge("Electric power, largest that the driver sampled")] = None
@@ -183,6 +188,13 @@ class Quantities(Activity, Busy):
     ] = None
     memory_temperature_limit_celsius: Annotated[
         Amount, gauge("Device memory temperature at which its clock is lowered")
+    ] = None
+
+    fan_speed_least_ratio: Annotated[
+        Amount, gauge("Speed of the slowest fan as a share of its highest, as the driver asks for it")
+    ] = None
+    fan_speed_most_ratio: Annotated[
+        Amount, gauge("Speed of the fastest fan as a share of its highest, as the driver asks for it")
     ] = None
 
     # Clocks

@@ -25,11 +25,12 @@ _BOUNDS = {
     "_lanes": (0.0, 1_000.0),
     "_links": (0.0, 1_000.0),
     "_banks": (0.0, 1e6),
+    "_processes": (0.0, 1e6),
 }
 _OTHERWISE = {
     "temperature_celsius": (0.0, 200.0),
     "memory_temperature_celsius": (0.0, 200.0),
-    "fan_speed_ratio": (0.0, 2.0),
+    **dict.fromkeys(("fan_speed_ratio", "fan_speed_least_ratio", "fan_speed_most_ratio"), (0.0, 2.0)),
 }
 """A board in use is never below freezing: negative numbers are errors of the sensor or of the driver. A fan
 may turn faster than its nominal highest speed."""

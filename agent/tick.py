@@ -35,6 +35,8 @@ class Condition(StrEnum):
     MISSING = "missing"
 
 
+FAULTS = tuple(one for one in Condition if one is not Condition.OK)
+"""Why a GPU does not answer."""
 Kind = Literal["compute", "graphics", "mps"]
 """What a process does with a GPU."""
 

@@ -7,7 +7,7 @@ from agent.device import COUNTED, POLLED, Device
 from agent.gpm import RATES, RATIOS, Gpm
 from agent.mig import Slices
 from agent.nvml import Caller, Nvml
-from agent.parts import Parts, active_links
+from agent.parts import Parts, active_links, fans
 from agent.polls import Counters, Polls
 from agent.processes import Processes
 from agent.quantities import QUANTITIES, Amount
@@ -54,7 +54,13 @@ LARGEST = {
 }
 LEAST = {"temperature_margin_celsius": "temperature_margin_celsius", "sm_clock_min_hertz": "sm_clock_hertz"}
 LAST = ("memory_reserved_bytes", "memory_total_bytes")
-SINGLE = ("nvlink_active_links", "mig_mode_flag")
+SINGLE = (
+    "nvlink_active_links",
+    "fan_speed_least_ratio",
+    "fan_speed_most_ratio",
+    "mig_mode_flag",
+    "running_processes",
+)
 
 _unread = QUANTITIES.keys() - {*RINGS, *MEANS, *LARGEST, *LEAST, *LAST, *SINGLE, *COUNTED, *POLLED}
 _unread -= {*RATIOS, *RATES, *VIOLATIONS, *OURS}
@@ -217,7 +223,8 @@ class Watch:
         self._slow_ms = now_ms + SLOW_MS - stagger_ms
         codes, mask = fabric(self._device)
         self._parts = self._parts_of.read(mask)
-        self._slow = {**modes(self._device), **codes, "nvlink_active_links": active_links(self._parts)}
+        links = active_links(self._parts)
+        self._slow = {**modes(self._device), **codes, **fans(self._parts), "nvlink_active_links": links}
         self._mig.refresh()
 
     def fetch(self, *, engines: bool) -> None:
@@ -273,13 +280,15 @@ class Watch:
             values["energy_joules_total"] = joules - watts * late_seconds  # it was read that much too late
         if values.get("sm_active_ratio") is None and self._slices:
             values["sm_active_ratio"] = self._mig.sm_active_ratio(self._slices)
+        processes = self._processes.end()
+        values["running_processes"] = None if processes is None else float(len(processes))
         parts, self._parts = self._parts, None
         return reading_of(
             self.gpu.uuid,
             start_ms,
             end_ms,
             values,
-            processes=self._processes.end(),
+            processes=processes,
             parts=parts,
             slices=self._slices,
         )

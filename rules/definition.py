@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Literal
 
 from agent.quantities import QUANTITIES
+from agent.tick import FAULTS as GPU_FAULTS
 from agent.tick import State, Workload
 
 Audience = Literal["sre", "planner", "owner"]
@@ -25,8 +26,10 @@ LONGEST_NAME = 64
 PEERS = "peers"
 """Instead of a quantity's name: the median of the peers."""
 STATE, UP, XIDS = "state", "up", "xid_errors_total"
-KNOWN = (*QUANTITIES, STATE, UP, XIDS)
-"""What a condition may be about: a quantity, the state, whether the GPU answers, how many XIDs there were."""
+FAULTS = tuple(one.value for one in GPU_FAULTS)
+"""Why a GPU does not answer: 1 where that is so, else 0."""
+KNOWN = (*QUANTITIES, STATE, UP, XIDS, *FAULTS)
+"""What a condition may be about: a quantity, the state, whether the GPU answers, why not, how many XIDs."""
 _STATES = tuple(state for state in State if state is not State.UNKNOWN)
 _GAUGES = tuple(name for name, metric in QUANTITIES.items() if metric.kind == "gauge")
 _LARGEST_XID = 9_999

@@ -14,7 +14,7 @@ from agent.quantities import QUANTITIES
 from agent.scene import Scene
 from agent.tick import Condition as Health
 from agent.tick import Finding, Reading, State
-from rules.definition import PEERS, STATE, UP, XIDS, Condition, Rule, ancestors
+from rules.definition import FAULTS, PEERS, STATE, UP, XIDS, Condition, Rule, ancestors
 from rules.history import Track
 
 LONGEST_STEPS = 1 << 16
@@ -37,9 +37,9 @@ class _Plan(NamedTuple):
     number: float
     mask: int
     needed: int
-    condition: Condition
-    clear_mask: int
     slots: int
+    condition: Condition
+    clear_slots: int
     grown_slots: int
 
 
@@ -60,7 +60,7 @@ class _Gpu:
     __slots__ = ("open", "slot", "tracks")
 
     def __init__(self, plans: Sequence[Sequence[_Plan]]) -> None:
-        self.tracks = [[Track(plan.grown_slots) for plan in several] for several in plans]
+        self.tracks = [tuple([Track(plan.grown_slots) for plan in several]) for several in plans]
         self.slot = 0
         self.open: dict[str, Finding] = {}
 
@@ -77,6 +77,7 @@ class Engine:
         self._of_peers = {
             one.quantity for rule in self._rules for one in rule.when.values() if one.of == PEERS
         }
+        self._names = [rule.name for rule in self._rules]
         self._classes = [rule.workloads for rule in self._rules]
         self._gpus: dict[str, _Gpu] = {}
         self._opened: dict[str, list[Finding]] = defaultdict(list)
@@ -114,9 +115,9 @@ class Engine:
             number=condition.number,
             mask=(1 << slots) - 1,
             needed=ceil(rule.coverage_ratio * slots),
-            condition=condition,
-            clear_mask=(1 << self._slots(rule.clear_seconds)) - 1,
             slots=slots,
+            condition=condition,
+            clear_slots=self._slots(rule.clear_seconds),
             grown_slots=self._slots(condition.over_seconds) if condition.over_seconds else 0,
         )
 
@@ -146,36 +147,35 @@ class Engine:
         gpu.slot = sight.slot
         firing: list[int] = []
         before = set(gpu.open) if gpu.open else _NOBODY
-        for place, (plans, tracks) in enumerate(zip(self._plans, gpu.tracks, strict=True)):
+        opened = gpu.open
+        for place, (name, plans, tracks) in enumerate(zip(self._names, self._plans, gpu.tracks, strict=True)):
             fires = _move(plans, tracks, sight, steps)
-            if self._classes[place] or gpu.open:
-                fires = self._go_on(gpu, place, sight, steps, fires=fires)
+            if self._classes[place] or (opened and name in opened):
+                fires = self._go_on(gpu, place, sight, fires=fires)
             if fires:
                 firing.append(place)
         for place in firing:
             self._open(gpu, place, sight, before)
         return gpu.open.values()
 
-    def _go_on(self, gpu: _Gpu, place: int, sight: _Sight, steps: int, *, fires: bool) -> bool:
+    def _go_on(self, gpu: _Gpu, place: int, sight: _Sight, *, fires: bool) -> bool:
         """Look whether a finding that is open closes, and whether a rule of some classes of work applies."""
         rule, plans, tracks = self._rules[place], self._plans[place], gpu.tracks[place]
         workloads = sight.scene.workloads.get(sight.reading.uuid, _NOBODY)
         applies = not rule.workloads or not workloads.isdisjoint(rule.workloads)
         for track in () if applies else tracks:
             if track.yes & 1:  # whom it is not about, for him it does not hold
-                track.yes, track.no = track.yes & ~1, track.no | 1
+                track.yes, track.no_slot = 0, sight.slot
         fires = fires and applies
         if rule.name not in gpu.open:
             return fires
         closes = False
         for plan, track in zip(plans, tracks, strict=True):
-            mask = plan.clear_mask
-            track.stays, track.leaves = track.stays << steps & mask, track.leaves << steps & mask
-            if track.yes & 1 or (track.no & 1 and applies and _stays(plan, track, sight)):
-                track.stays |= 1
-            elif track.no & 1:
-                track.leaves |= 1
-            closes = closes or bool(track.leaves & 1 and not track.stays)
+            fails = track.no_slot == sight.slot
+            if track.yes & 1 or (fails and applies and _stays(plan, track, sight)):
+                track.stay_slot = sight.slot
+            elif fails and sight.slot - track.stay_slot >= plan.clear_slots:
+                closes = True
         if closes and not fires:
             del gpu.open[rule.name]
         return fires
@@ -192,9 +192,8 @@ class Engine:
         for finding in self._opened.pop(uuid, ()):
             if finding.rule in names:
                 gpu.open[finding.rule] = finding
-                place = names[finding.rule]
-                for track, plan in zip(gpu.tracks[place], self._plans[place], strict=True):
-                    track.stays, track.leaves = plan.clear_mask, 0  # as if it had held until now
+                for track in gpu.tracks[names[finding.rule]]:
+                    track.stay_slot = gpu.slot  # as if it had held until now
 
     def _open(self, gpu: _Gpu, place: int, sight: _Sight, before: Collection[str]) -> None:
         """Open a finding, unless a parent is open or was before this interval."""
@@ -212,12 +211,8 @@ class Engine:
             summary=f"{rule.summary} ({', '.join(_said(*one, sight) for one in told)})",
             action=rule.runbook.action,
         )
-        self._hold(gpu, place)
-
-    def _hold(self, gpu: _Gpu, place: int) -> None:
-        """Begin to note whether a finding may close."""
-        for track, plan in zip(gpu.tracks[place], self._plans[place], strict=True):
-            track.stays, track.leaves = track.yes & plan.clear_mask, 0
+        for track in gpu.tracks[place]:
+            track.stay_slot = sight.slot
 
     def _medians(self, scene: Scene) -> dict[tuple[str, str], float]:
         """Give the medians that values are compared with, of models of which there are enough."""
@@ -236,22 +231,26 @@ class Engine:
 
 def _move(plans: Sequence[_Plan], tracks: Sequence[Track], sight: _Sight, steps: int) -> bool:
     """Move the conditions of a rule on by so many intervals; tell whether all held for long enough."""
-    fires = True
+    fires, slot = True, sight.slot
     for plan, track in zip(plans, tracks, strict=True):
-        is_plain, quantity, compare, number, mask, needed = plan[:6]
+        is_plain, quantity, compare, number, mask, needed, slots = plan[:7]
         if is_plain:
             value = sight.values.get(quantity)
             holds = None if value is None else compare(value, number)
         else:
             holds = _holds(plan, track, sight)
-        yes, no = track.yes << steps & mask, track.no << steps & mask
+        yes = track.yes
+        if yes:
+            yes = yes << steps & mask
         if holds:
             yes |= 1
-        elif holds is not None:
-            no |= 1
-        track.yes, track.no = yes, no
-        if no or not yes & 1 or yes.bit_count() < needed:
+            if slot - track.no_slot < slots or yes.bit_count() < needed:
+                fires = False
+        else:
             fires = False
+            if holds is not None:
+                yes, track.no_slot = 0, slot
+        track.yes = yes
     return fires
 
 
@@ -302,6 +301,8 @@ def _value(condition: Condition, sight: _Sight) -> float | None:
         return None if state is None or state is State.UNKNOWN else float(state.value == condition.is_state)
     if condition.quantity == UP:
         return float(reading.condition is Health.OK)
+    if condition.quantity in FAULTS:
+        return float(reading.condition.value == condition.quantity)
     if condition.quantity == XIDS:
         if not sight.xids:
             return 0.0

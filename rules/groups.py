@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import yaml
 
+from agent.alerts import alert_name
 from rules.definition import XIDS, Condition, Rule
 from rules.fleet import FleetRule
 from rules.promql import GROWTH, Translator
@@ -78,14 +79,6 @@ def _recorded(made: Translator) -> Iterator[tuple[str, str]]:
         yield from made.conditions(rule)
     for rule in made.rules.values():
         yield made.open(rule)
-
-
-def alert_name(rule: str) -> str:
-    """Name the alert of a rule: `GpuThermalMarginLow` of thermal_margin_low."""
-    words = [word for word in rule.split("_") if word]
-    if words[0] not in ("gpu", "gputally"):
-        words.insert(0, "gpu")
-    return "".join(word.capitalize() for word in words)
 
 
 def _of_fleet(rule: FleetRule, runbook_url: str, job: str) -> Entry:

@@ -1,4 +1,4 @@
-"""What a condition was on one GPU over the last while: a bit for each interval, true, false, or not known.
+"""What a condition was on one GPU over the last while: in which intervals it held, and when it last did not.
 
 The intervals of a window are those that end in (now - window, now], as a range of PromQL has them. A window
 of an hour is a number of 360 bits: to move on by an interval is a shift, to ask is a mask.
@@ -6,6 +6,8 @@ of an hour is a number of 360 bits: to move on by an interval is a shift, to ask
 
 from array import array
 
+NEVER = -(1 << 30)
+"""Longer ago than any window."""
 _NOTHING = bytes(8)
 
 
@@ -42,13 +44,17 @@ class Growth:
 
 
 class Track:
-    """What is kept of a condition on a GPU: bits of when it held and when it was known not to.
+    """What is kept of a condition on a GPU; intervals go by their numbers.
 
-    `stays` and `leaves` are the same by the limit for closing; they count while the rule's finding is open.
+    `yes` has a bit for each interval of the window in which it held, but none from before it last failed: as
+    long as that is in the window nothing opens, and later these are out of it as well. `no_slot` is when it
+    failed last; `stay_slot`, which counts while the rule's finding is open, is when it last held by the limit
+    for closing.
     """
 
-    __slots__ = ("growth", "leaves", "no", "stays", "yes")
+    __slots__ = ("growth", "no_slot", "stay_slot", "yes")
 
     def __init__(self, grown_slots: int) -> None:
-        self.yes = self.no = self.stays = self.leaves = 0
+        self.yes = 0
+        self.no_slot = self.stay_slot = NEVER
         self.growth = Growth(grown_slots) if grown_slots else None

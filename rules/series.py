@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from agent.quantities import QUANTITIES
-from rules.definition import UP, XIDS, Comparison
+from rules.definition import FAULTS, UP, XIDS, Comparison
 
 SIGNS = {
     Comparison.AT_MOST: "<=",
@@ -52,6 +52,8 @@ def metric_of(quantity: str) -> Metric:
     """Tell how a quantity is named on a page."""
     if quantity in (UP, XIDS):
         return Metric(f"gpu_{quantity}")
+    if quantity in FAULTS:
+        return Metric("gpu_condition", (("condition", quantity),))
     told = QUANTITIES[quantity]
     return Metric(f"gpu_{told.family or quantity}", told.labels)
 

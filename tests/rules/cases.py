@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.tick import Condition, State
-from tests.rules.looks import IDLE_VALUES, SOUND, Look, Values
+from tests.rules.looks import IDLE, IDLE_VALUES, SOUND, Look, Values
 
 Course = Sequence[tuple[Look, float]]
 """Looks, each for so many seconds."""
@@ -54,11 +54,28 @@ NO_MARGINS = {
 GOES_DARK = Look(condition=Condition.LOST, state=State.UNKNOWN)
 
 HEALTH = {
+    "gpu_hung": Case(
+        fault=Look(condition=Condition.HUNG, state=State.DOWN),
+        harmless={
+            "drained": [(Look(condition=Condition.HUNG, state=State.DRAINED), HOUR)],
+            "lost": [(Look(condition=Condition.LOST, state=State.DOWN), HOUR)],
+            "nobody looked": [(GOES_DARK, HOUR)],
+        },
+    ),
+    "gpu_missing": Case(
+        fault=Look(condition=Condition.MISSING, state=State.DOWN),
+        harmless={
+            "for one interval": [(Look(condition=Condition.MISSING, state=State.DOWN), 10.0), (SOUND, HOUR)],
+            "drained": [(Look(condition=Condition.MISSING, state=State.DRAINED), HOUR)],
+            "lost": [(Look(condition=Condition.LOST, state=State.DOWN), HOUR)],
+        },
+    ),
     "gpu_down": Case(
         fault=Look(condition=Condition.LOST, state=State.DOWN),
         harmless={
             "drained": [(Look(condition=Condition.LOST, state=State.DRAINED), HOUR)],
             "nobody looked": [(GOES_DARK, HOUR)],
+            "it hangs, and that is told": [(Look(condition=Condition.HUNG, state=State.DOWN), HOUR)],
         },
     ),
     "recovery_drain_and_reset_asked": Case(
@@ -171,6 +188,15 @@ HEAT = {
             "a board without limit": [
                 (of(memory_temperature_max_celsius=101.0, memory_temperature_limit_celsius=None), HOUR)
             ],
+        },
+    ),
+    "fan_failed": Case(
+        fault=of(fan_speed_least_ratio=0.0, fan_speed_most_ratio=0.6),
+        between=of(fan_speed_least_ratio=0.05, fan_speed_most_ratio=0.6),
+        harmless={
+            "cool, and at rest": [(IDLE.also(fan_speed_least_ratio=0.0, fan_speed_most_ratio=0.0), HOUR)],
+            "slow": [(of(fan_speed_least_ratio=0.23, fan_speed_most_ratio=0.6), HOUR)],
+            "cooled by the chassis": [(of(fan_speed_least_ratio=None), HOUR)],
         },
     ),
     "thermal_slowdown_hardware": Case(

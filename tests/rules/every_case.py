@@ -120,6 +120,25 @@ USE = {
             "another's small job": [(beside({}, busy_ratio=0.01, memory_used_bytes=3e9), 2 * HOUR)],
         },
     ),
+    "held_without_process": Case(
+        fault=Look(values={**IDLE_VALUES, "running_processes": 0.0}, state=State.HELD_IDLE),
+        harmless={
+            "it idles with a process": [(Look(values=IDLE_VALUES, state=State.HELD_IDLE), HOUR)],
+            "it has just begun": [(IDLE.also(running_processes=0.0), 29 * MINUTE), (SOUND, MINUTE)],
+            "free": [(FREE, HOUR)],
+        },
+        also=frozenset({"held_idle_long"}),
+    ),
+    "memory_held_by_nobody": Case(
+        fault=Look(values={**FREE.values, "memory_used_bytes": 20e9, "running_processes": 0.0}),
+        between=Look(values={**FREE.values, "memory_used_bytes": 0.8e9, "running_processes": 0.0}),
+        harmless={
+            "a process that idles": [(IDLE, HOUR)],
+            "nothing in use": [(FREE, HOUR)],
+            "just ended": [(of(running_processes=0.0), 30.0), (FREE, HOUR)],
+            "processes are not told": [(of(running_processes=None), HOUR)],
+        },
+    ),
     "held_idle": Case(
         fault=Look(values=IDLE_VALUES, state=State.HELD_IDLE),
         harmless={

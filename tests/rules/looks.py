@@ -53,6 +53,9 @@ SOUND_VALUES: Values = {
     "persistence_mode_flag": 1.0,
     "ecc_mode_flag": 1.0,
     "mig_mode_flag": 0.0,
+    "running_processes": 1.0,
+    "fan_speed_least_ratio": 0.6,
+    "fan_speed_most_ratio": 0.6,
 }
 """A GPU at full load and at its power cap, which is well."""
 COUNTED: Values = {
@@ -77,6 +80,8 @@ IDLE_VALUES: Values = {
     "temperature_margin_celsius": 50.0,
     "memory_temperature_max_celsius": 41.0,
     "sm_clock_hertz": 0.345e9,
+    "fan_speed_least_ratio": 0.3,
+    "fan_speed_most_ratio": 0.3,
 }
 
 
@@ -110,7 +115,9 @@ SILENT = Look(
 )
 """It answers, but tells nothing."""
 IDLE = Look(values=IDLE_VALUES, state=State.HELD_GAP)
-FREE = Look(values={**IDLE_VALUES, "memory_used_bytes": 0.0}, state=State.FREE, workload="")
+FREE = Look(
+    values={**IDLE_VALUES, "memory_used_bytes": 0.0, "running_processes": 0.0}, state=State.FREE, workload=""
+)
 
 
 class Post:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent.quantities import QUANTITIES
-from agent.tick import State
+from agent.tick import FAULTS, State
 from agent.xid_catalogue import numbers_of
 from exporters.catalogue import FAMILIES
 from rules.definition import Comparison, Rule
@@ -49,6 +49,7 @@ def test_a_query_is_about_metrics_that_we_have(rule: Rule) -> None:
         (f"gpu_{one.family}", label, value) for one in QUANTITIES.values() for label, value in one.labels
     }
     taken |= {("gpu_state", "state", state) for state in State}
+    taken |= {("gpu_condition", "condition", why) for why in FAULTS}
     assert set(LABELS.findall(query)) <= taken
     for name in FROM_METRIC.findall(rule.runbook.action):
         assert name in FAMILIES
@@ -80,7 +81,7 @@ def test_parents_stand_before_their_children() -> None:
 def test_a_gpu_that_is_down_keeps_all_else_quiet_but_its_cause() -> None:
     """The XID that came with it is told."""
     free = {rule.name for rule in RULES.values() if "gpu_down" not in rule.inhibited_by}
-    assert free == {"gpu_down", "xid_critical"}
+    assert free == {"gpu_down", "gpu_hung", "gpu_missing", "xid_critical"}
 
 
 def test_the_tiers_of_xids_do_not_overlap() -> None:
@@ -116,7 +117,7 @@ def test_what_costs_nothing_is_no_warning() -> None:
     assert info == {"power_capped_long", "hotter_than_peers", "held_idle", "free_long"}
     assert {rule.name for rule in RULES.values() if rule.audience == "planner"} == {"free_long"}
     assert {rule.name for rule in RULES.values() if rule.audience == "owner"} == {
-        name for name in RULES if name.startswith("held_idle")
+        name for name in RULES if name.startswith("held_")
     }
 
 

@@ -132,7 +132,7 @@ def test_a_parent_keeps_its_children_quiet() -> None:
 
 
 def test_parents_of_parents_keep_quiet_wherever_they_stand() -> None:
-    """A rule that is written first is judged after those that keep it quiet, and those that keep these quiet."""
+    """A rule that is written first is judged after those that keep it quiet, and after their parents."""
     grandparent = replace(HOT, name="one", for_seconds=0.0)
     parent = replace(HOT, name="two", for_seconds=0.0, inhibited_by=("one",))
     child = replace(HOT, name="three", for_seconds=0.0, inhibited_by=("two",))

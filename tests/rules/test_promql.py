@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from agent.alerts import alert_name
 from agent.scene import Scene
 from agent.tick import State
 from gputally.rules import markdown
 from rules.definition import Comparison, Condition, Rule, Runbook
 from rules.fleet import fleet_rules
-from rules.groups import Ruler, alert_name, gpu_group, text_of
+from rules.groups import Ruler, gpu_group, text_of
 from rules.load import built_in
 from rules.series import span
 from tests.rules.histories import TURNS, World, history, shortened, some_rules

@@ -12,7 +12,7 @@ import yaml
 
 from agent.quantities import QUANTITIES
 from agent.scene import Scene
-from agent.tick import Condition, State
+from agent.tick import FAULTS, Condition, Reading, State
 from rules.definition import Rule
 from rules.engine import Engine
 from rules.groups import Ruler, gpu_group
@@ -54,14 +54,21 @@ def samples_of(scene: Scene) -> dict[tuple[str, Labels], float]:
         for reading in scene.readings:
             if reading.uuid != uuid:
                 continue
-            found["gpu_up", own] = float(reading.condition is Condition.OK)
-            for name, metric in QUANTITIES.items():
-                value = getattr(reading, name)
-                if value is not None:
-                    found[f"gpu_{metric.family or name}", (*own, *metric.labels)] = value
+            found |= _of_reading(own, reading)
             for (which, number), count in scene.xids.items():
                 if which == uuid:
                     found["gpu_xid_errors_total", (*own, ("xid", str(number)))] = float(count)
+    return found
+
+
+def _of_reading(own: Labels, reading: Reading) -> dict[tuple[str, Labels], float]:
+    found = {("gpu_up", own): float(reading.condition is Condition.OK)}
+    for why in FAULTS:
+        found["gpu_condition", (*own, ("condition", why.value))] = float(reading.condition is why)
+    for name, metric in QUANTITIES.items():
+        value = getattr(reading, name)
+        if value is not None:
+            found[f"gpu_{metric.family or name}", (*own, *metric.labels)] = value
     return found
 
 
