@@ -142,7 +142,9 @@ class Books:
         seen = {reading.uuid for reading in tick.readings if reading.condition is Condition.OK}
         seen |= {line.uuid for line in left}
         self.states, self.seats = states_of(posting.entries)
-        found = [self._with_holder(one) for one in judge(self._scene(tick))]
+        seen.add("")  # findings about the node have no GPU
+        gone = {line.uuid for line in left}
+        found = [self._with_holder(one) for one in judge(self._scene(tick)) if one.uuid not in gone]
         changed = self.findings.update(found, seen, tick.end_ms)
         self._record(tick, posting, (*events, *(_left_event(tick, line) for line in left)), left, changed)
         return posting

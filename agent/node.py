@@ -261,7 +261,7 @@ class Node:
                 xids=dict(self._books.xids.counts),
                 findings=self._books.findings.open,
                 events=self._books.events,
-                health=self._health(),
+                health=self.health(),
             )
         )
         self._cpu_seconds = time.process_time() - began
@@ -318,7 +318,8 @@ class Node:
             log.warning("the journal is written again; nothing was lost")
             self._failing = ""
 
-    def _health(self) -> Health:
+    def health(self) -> Health:
+        """Tell what the agent knows of itself."""
         journal, counts = self._books.journal, self._counts
         refused: Mapping[tuple[str, str], int] = dict(self._refused)
         return Health(

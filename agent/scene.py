@@ -3,9 +3,9 @@
 import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from agent.quantities import QUANTITIES
+from agent.quantities import QUANTITIES, Amount
 from agent.tick import Condition, Finding, Reading, State, reading_of
 
 _BATCH_TICKS = 100
@@ -16,7 +16,8 @@ _NO_BODY: frozenset[str] = frozenset()
 class Scene:
     """One interval of a node.
 
-    States, models and workloads are by UUID; XIDs are counted by UUID and number, over all time.
+    States, models and workloads are by UUID; XIDs are counted by UUID and number, over all time. `figures` is
+    what the agent knows of itself, see NODE_FIGURES; the journal does not keep that.
     """
 
     node: str
@@ -26,8 +27,22 @@ class Scene:
     models: Mapping[str, str]
     workloads: Mapping[str, frozenset[str]]
     xids: Mapping[tuple[str, int], int]
+    figures: Mapping[str, Amount] = field(default_factory=dict)
 
 
+NODE_FIGURES: Mapping[str, str] = {
+    "missing_gpus": "GPUs that do not answer, of those that [node] gpus says there are",
+    "blind_seconds_total": "Time in which no GPU could be read",
+    "late_seconds": "How late the latest interval was closed",
+    "driver_seconds_total": "Time spent in calls of NVML",
+    "stuck_probes": "Probes that hang in the driver and were left alone",
+    "silent_worlds": "Schedulers and runtimes that do not answer, of those that are there",
+    "journal_failures_total": "Commits to the journal that failed",
+    "readings_dropped_total": "Readings dropped while the journal could not be written",
+    "exporter_waiting_seconds": "How far the exporter that is furthest behind is behind",
+    "exporter_lost_total": "Ticks dropped before a store had them, and rows that it refused for good",
+}
+"""What a rule about the node may be about. Names that end in _total are counters, since the agent started."""
 Judge = Callable[[Scene], Iterable[Finding]]
 """Gives all findings that are open after an interval."""
 

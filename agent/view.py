@@ -66,6 +66,7 @@ class View:
     findings: Sequence[Finding] = ()
     events: Mapping[tuple[str, str], int] = field(default_factory=dict)
     exporters: Sequence[Standing] = ()
+    expected_gpus: int = 0
     health: Health
 
 

@@ -79,6 +79,8 @@ _OURS = {
     ),
     "gpu_tally_joules_total": _gpu("counter", "Energy by state and owner", "state", "owner"),
     "gpu_tally_busy_seconds_total": _gpu("counter", "Busy time by owner", "owner"),
+    "gputally_finding": Family("gauge", "A finding about the node that is open", ("rule", "severity")),
+    "gputally_expected_gpus": Family("gauge", "GPUs that the settings say the node has", ("node",)),
     "gputally_info": Family("gauge", "The agent's version", ("version",)),
     "gputally_interval_seconds": Family("gauge", "Length of an interval"),
     "gputally_tick_end_timestamp_seconds": Family("gauge", "End of the latest interval"),

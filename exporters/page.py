@@ -49,7 +49,7 @@ class Page(Collector):
     def _family(self, name: str) -> _Made:
         family = FAMILIES[name]
         labels: Sequence[str] = family.labels
-        if family.labels[:1] == GPU_LABELS[:1]:
+        if family.labels[: len(GPU_LABELS)] == GPU_LABELS:
             labels = (*GPU_LABELS, *self._static, *family.labels[len(GPU_LABELS) :])
         if family.kind == "counter":
             return CounterMetricFamily(name, family.help, labels=labels)
@@ -70,6 +70,10 @@ class Page(Collector):
         for one in view.findings:
             if one.uuid in gpus:
                 yield "gpu_finding", (*gpus[one.uuid], one.rule, one.severity), 1
+            elif not one.uuid:
+                yield "gputally_finding", (one.rule, one.severity), 1
+        if view.expected_gpus:
+            yield "gputally_expected_gpus", (view.tick.node,), view.expected_gpus
         for (uuid, kind), times in view.events.items():  # born as 0: one interval late
             if uuid in gpus:
                 yield "gpu_events_total", (*gpus[uuid], kind), times

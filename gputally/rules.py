@@ -1,4 +1,4 @@
-"""`gputally rules`: by what findings open, a file of one's own, and the same rules for Prometheus."""
+"""`gputally rules`: by what findings open, a file of one's own, the same for Prometheus and in hindsight."""
 
 import argparse
 import json
@@ -10,6 +10,7 @@ from pathlib import Path
 from textwrap import fill
 
 from agent.errors import SettingsError
+from gputally import backtest
 from gputally.output import whole_file
 from gputally.settings import load as load_settings
 from gputally.tables import columns
@@ -62,6 +63,7 @@ gputally rules show thermal_margin_low               all of one rule, with its r
 gputally rules example > rules.toml                  a file of your own to begin with
 gputally rules check rules.toml
 gputally rules export --format prometheus --runbook-url https://wiki.example.org/gpu --out gputally.rules.yaml
+gputally rules backtest rules.toml --from 2026-11-09 what they would have found, and what present rules did
 """
 
 
@@ -77,6 +79,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("file", type=Path, metavar="FILE", help="TOML, see `gputally rules example`")
     actions.add_parser("example", help="a file of your own to begin with", allow_abbrev=False)
     export = actions.add_parser("export", help="the same rules for other programs", allow_abbrev=False)
+    past = actions.add_parser("backtest", help="what rules would have found in the past", allow_abbrev=False)
+    backtest.arguments(past)
     for each in (several, one, export):
         each.add_argument(
             "--rules", type=Path, metavar="FILE", help="rules of your own; default: [rules] file"
@@ -88,6 +92,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     form = several.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for programs")
     form.add_argument("--markdown", action="store_true", help="all runbooks, as docs/runbooks.md")
+    _export_arguments(export)
+
+
+def _export_arguments(export: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--format",
         choices=("prometheus", "vmalert"),
@@ -121,6 +129,8 @@ def execute(options: argparse.Namespace) -> int:
         off = sum(not rule.enabled for rule in rules.values())
         print(f"{options.file} is sound: {len(rules)} rules, {off} of them switched off")
         return 0
+    if options.action == "backtest":
+        return backtest.execute(options)
     rules = load(_file(options))
     if options.action == "list" and options.markdown:
         sys.stdout.write(markdown(rules))

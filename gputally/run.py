@@ -6,7 +6,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -23,17 +23,18 @@ from agent.journal_file import connect
 from agent.kernel_log import KernelLog
 from agent.node import Node, boot_id
 from agent.prober import Prober
-from agent.scene import scenes
-from agent.tick import Workload
+from agent.scene import Judge, Scene, scenes
+from agent.tick import Finding, Workload
 from agent.view import View
 from exporters.fleet import Fleet
 from exporters.page import Pages
 from exporters.web import Web
+from gputally.own_figures import own_figures
 from gputally.settings import Settings, journal_path, load
 from gputally.version import own_version
 from rules.definition import Rule
-from rules.engine import Engine
 from rules.load import load as load_rules
+from rules.node import NodeJudge
 
 if TYPE_CHECKING:
     from agent.simulated.scenario import Simulation
@@ -200,7 +201,7 @@ class Live:
                 publish=self._publish_to(pages),
                 drain_file=settings.states.drain_file,
                 kernel_log=self._kernel_log(),
-                judge=self._engine(rules, books).judge,
+                judge=self._judge_by(rules, books),
             )
             self._node.let_go_through(self._prober, Path(settings.journal.path))
             self._stack = stack.pop_all()
@@ -214,20 +215,37 @@ class Live:
         """Show each interval on the pages, and tell exporters that there is one."""
 
         def publish(view: View) -> None:
-            pages.publish(replace(view, exporters=self._fleet.standings()))
+            pages.publish(
+                replace(view, exporters=self._fleet.standings(), expected_gpus=self._settings.node.gpus)
+            )
             self._fleet.wake()
 
         return publish
 
-    def _engine(self, rules: Mapping[str, Rule], books: Books) -> Engine:
+    def _judge_by(self, rules: Mapping[str, Rule], books: Books) -> Judge:
         """Make what judges each interval, and let it know of those before the start."""
         settings = self._settings
-        engine = Engine(rules, round(settings.agent.interval_seconds * 1000), books.findings.open)
+        interval_seconds = settings.agent.interval_seconds
+        judge = NodeJudge(rules, round(interval_seconds * 1000), books.findings.open)
         until_ms = now_ms()
-        from_ms = until_ms - min(engine.window_ms, LONGEST_LOOK_BACK_MS)
+        from_ms = until_ms - min(judge.gpus.window_ms, LONGEST_LOOK_BACK_MS)
         with contextlib.closing(connect(Path(settings.journal.path))) as db:
-            engine.look_back(scenes(db, from_ms, until_ms, engine.quantities))
-        return engine
+            judge.gpus.look_back(scenes(db, from_ms, until_ms, judge.gpus.quantities))
+
+        stores = frozenset(one.name for one in settings.exporters.to if not one.tells)
+
+        def judge_all(scene: Scene) -> Iterable[Finding]:
+            figures = own_figures(
+                scene,
+                self._node.health(),
+                self._fleet.standings(),
+                stores=stores,
+                interval_seconds=interval_seconds,
+                gpus=settings.node.gpus,
+            )
+            return judge.judge(replace(scene, figures=figures))
+
+        return judge_all
 
     def _kernel_log(self) -> KernelLog | None:
         """Choose the kernel's log to read; a simulation has none."""

@@ -25,6 +25,7 @@ from exporters.web import WebSettings
 SYSTEM_FILE = Path("/etc/gputally/gputally.toml")
 PREFIX = "GPUTALLY_"
 FILE_VARIABLE = "GPUTALLY_SETTINGS"
+MOST_GPUS = 1024
 _OF_STORES = {"job", "instance", "time", "db", "_field", "_measurement"}
 """Labels that a store sets itself or refuses."""
 _RESERVED = {"slice", "profile", *_OF_STORES, *dcgm.LABELS}.union(
@@ -37,17 +38,21 @@ T = TypeVar("T")
 class NodeSettings:
     """Who this node is. `labels` are put on every GPU series, e.g. cluster, pool, rack.
 
-    `kernel_log` is read for XIDs that NVML did not tell; empty for not at all.
+    `kernel_log` is read for XIDs that NVML did not tell; empty for not at all. `gpus` is how many it should
+    have; 0 for as many as were seen.
     """
 
     name: str = ""
     kernel_log: str = "/dev/kmsg"
+    gpus: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse names and labels that Prometheus would not take or that we need."""
         if not self.name.isprintable():
             raise SettingsError("[node] name must be printable text")
+        if not 0 <= self.gpus <= MOST_GPUS:
+            raise SettingsError(f"[node] gpus must lie between 0 and {MOST_GPUS}")
         for key, value in self.labels.items():
             if not isinstance(value, str) or not value.isprintable():
                 raise SettingsError(f"[node] labels.{key} must be printable text in quotes")

@@ -14,10 +14,13 @@ from enum import StrEnum
 from typing import Literal
 
 from agent.quantities import QUANTITIES
+from agent.scene import NODE_FIGURES
 from agent.tick import FAULTS as GPU_FAULTS
 from agent.tick import State, Workload
 
 Audience = Literal["sre", "planner", "owner"]
+Subject = Literal["gpu", "node"]
+"""What a rule is about: each GPU, or the node and the agent itself."""
 AUDIENCES: tuple[Audience, ...] = ("sre", "planner", "owner")
 SEVERITIES = ("critical", "warning", "info")
 """Gravest first."""
@@ -28,6 +31,7 @@ PEERS = "peers"
 STATE, UP, XIDS = "state", "up", "xid_errors_total"
 FAULTS = tuple(one.value for one in GPU_FAULTS)
 """Why a GPU does not answer: 1 where that is so, else 0."""
+SUBJECTS: tuple[Subject, ...] = ("gpu", "node")
 KNOWN = (*QUANTITIES, STATE, UP, XIDS, *FAULTS)
 """What a condition may be about: a quantity, the state, whether the GPU answers, why not, how many XIDs."""
 _STATES = tuple(state for state in State if state is not State.UNKNOWN)
@@ -82,10 +86,9 @@ class Condition:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant. Raises RuleError."""
-        if self.quantity not in KNOWN:
-            raise RuleError(
-                "quantity", f"there is no quantity {self.quantity!r}{_like(self.quantity, KNOWN)}"
-            )
+        if self.quantity not in KNOWN and self.quantity not in NODE_FIGURES:
+            near = _like(self.quantity, (*KNOWN, *NODE_FIGURES))
+            raise RuleError("quantity", f"there is no quantity {self.quantity!r}{near}")
         if self.quantity == STATE:
             self._check_state()
         elif self.is_state:
@@ -168,6 +171,7 @@ class Rule:
 
     name: str
     summary: str
+    about: Subject = "gpu"
     severity: str = "warning"
     audience: Audience = "sre"
     when: Mapping[str, Condition] = field(default_factory=dict)
@@ -187,10 +191,11 @@ class Rule:
             raise RuleError("summary", "a rule says what it is about")
         if not self.runbook.action:
             raise RuleError("runbook.action", "a rule says what to do")
-        if self.severity not in SEVERITIES:
-            raise RuleError("severity", f"must be one of {', '.join(SEVERITIES)}")
-        if self.audience not in AUDIENCES:
-            raise RuleError("audience", f"must be one of {', '.join(AUDIENCES)}")
+        choices = {"about": SUBJECTS, "severity": SEVERITIES, "audience": AUDIENCES}
+        for key, several in choices.items():
+            if getattr(self, key) not in several:
+                raise RuleError(key, f"must be one of {', '.join(several)}")
+        self._check_subject()
         for key, seconds in (("for", self.for_seconds), ("clear_for", self.clear_seconds)):
             if not 0 <= seconds <= LONGEST_SECONDS:
                 raise RuleError(key, "must lie between 0 and 7d")
@@ -198,6 +203,15 @@ class Rule:
             raise RuleError("coverage", "must lie above 0 and not above 1")
         if not set(self.workloads) <= set(Workload):
             raise RuleError("workloads", f"must be some of {', '.join(Workload)}")
+
+    def _check_subject(self) -> None:
+        for name, condition in self.when.items():
+            key, quantity = f"when.{name}.quantity", condition.quantity
+            if quantity in NODE_FIGURES and self.about == "gpu":
+                raise RuleError(key, f"{quantity} is of the node: say about = 'node'")
+            if quantity not in NODE_FIGURES and self.about == "node":
+                choices = ", ".join(NODE_FIGURES)
+                raise RuleError(key, f"a rule about the node is about one of {choices}")
 
 
 def ancestors(rules: Mapping[str, Rule]) -> dict[str, tuple[str, ...]]:

@@ -11,10 +11,10 @@ from statistics import median
 from typing import NamedTuple
 
 from agent.quantities import QUANTITIES
-from agent.scene import Scene
+from agent.scene import NODE_FIGURES, Scene
 from agent.tick import Condition as Health
 from agent.tick import Finding, Reading, State
-from rules.definition import FAULTS, PEERS, STATE, UP, XIDS, Condition, Rule, ancestors
+from rules.definition import FAULTS, PEERS, STATE, UP, XIDS, Condition, Rule, Subject, ancestors
 from rules.history import Track
 
 LONGEST_STEPS = 1 << 16
@@ -66,10 +66,17 @@ class _Gpu:
 
 
 class Engine:
-    """The rules at work on one node."""
+    """The rules about one kind of subject, at work on one node: GPUs, unless told otherwise."""
 
-    def __init__(self, rules: Mapping[str, Rule], interval_ms: int, opened: Iterable[Finding] = ()) -> None:
-        enabled = {name: rule for name, rule in rules.items() if rule.enabled}
+    def __init__(
+        self,
+        rules: Mapping[str, Rule],
+        interval_ms: int,
+        opened: Iterable[Finding] = (),
+        *,
+        about: Subject = "gpu",
+    ) -> None:
+        enabled = {name: rule for name, rule in rules.items() if rule.enabled and rule.about == about}
         self._ancestors = ancestors(enabled)
         self._rules = [enabled[name] for name in self._ancestors]  # parents are judged before their children
         self._interval_ms = interval_ms
@@ -109,7 +116,9 @@ class Engine:
     def _plan(self, rule: Rule, condition: Condition) -> _Plan:
         slots = self._slots(rule.for_seconds)
         return _Plan(
-            is_plain=condition.quantity in QUANTITIES and not condition.of and not condition.over_seconds,
+            is_plain=(condition.quantity in QUANTITIES or condition.quantity in NODE_FIGURES)
+            and not condition.of
+            and not condition.over_seconds,
             quantity=condition.quantity,
             compare=condition.compare,
             number=condition.number,

@@ -40,7 +40,7 @@ class Translator:
     """
 
     def __init__(self, rules: Mapping[str, Rule], interval_ms: int, *, is_late: bool = False) -> None:
-        enabled = {name: rule for name, rule in rules.items() if rule.enabled}
+        enabled = {name: rule for name, rule in rules.items() if rule.enabled and rule.about == "gpu"}
         self._ancestors = ancestors(enabled)
         self.rules = {name: enabled[name] for name in self._ancestors}
         self.interval_ms = interval_ms

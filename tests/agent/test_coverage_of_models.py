@@ -139,6 +139,7 @@ LOST: Mapping[str, set[str]] = {
     "nvmlDeviceGetBAR1MemoryInfo": {"bar1_used_bytes", "bar1_total_bytes"},
     "nvmlDeviceGetClockInfo": {"sm_clock_hertz", "sm_clock_min_hertz", "memory_clock_hertz"},
     "nvmlDeviceGetComputeMode": {"compute_mode_code"},
+    "nvmlDeviceGetComputeRunningProcesses_v3": {"running_processes"},
     "nvmlDeviceGetCurrPcieLinkGeneration": {"pcie_link_generation"},
     "nvmlDeviceGetCurrPcieLinkWidth": {"pcie_link_lanes"},
     "nvmlDeviceGetEccMode": {"ecc_mode_flag"},

@@ -225,6 +225,8 @@ def test_findings_are_shown_on_their_gpu() -> None:
     """An open finding is a series with rule and severity."""
     found = samples(page(view()))
     assert found["gpu_finding", of_gpu(FULL, rule="persistence_mode_off", severity="warning")] == 1
+    own = frozenset({("rule", "gputally_lossy"), ("severity", "warning")})
+    assert found["gputally_finding", own] == 1
 
 
 @pytest.mark.parametrize("accept", ["", PROMETHEUS_2])
@@ -271,7 +273,7 @@ def test_a_gpu_without_a_state_is_unknown() -> None:
 def test_static_labels_are_on_gpu_series_only() -> None:
     """The labels of the settings are on every series of a GPU and on none of the agent's own."""
     for name, labels in samples(page(view(), labels=STATIC)):
-        expected = STATIC if FAMILIES[name].labels[:1] == GPU_LABELS[:1] else {}
+        expected = STATIC if FAMILIES[name].labels[: len(GPU_LABELS)] == GPU_LABELS else {}
         assert {key: value for key, value in labels if key in STATIC} == expected, name
 
 

@@ -129,6 +129,7 @@ XIDS = {
 FINDING = Finding(
     rule="persistence_mode_off", severity="warning", node=NODE, uuid=FULL.uuid, opened_ms=START_MS
 )
+OWN_FINDING = replace(FINDING, rule="gputally_lossy", uuid="")
 
 LITTLE = {"busy_ratio": 0.0, "memory_used_bytes": 0.0, "temperature_celsius": 31.0}
 """What a consumer card tells that nobody uses."""
@@ -175,7 +176,8 @@ def view() -> View:
         parts={FULL.uuid: PARTS_OF_FULL},
         xids=XIDS,
         slice_states={SLICES[0].uuid: State.ACTIVE},
-        findings=(FINDING,),
+        findings=(FINDING, OWN_FINDING),
+        expected_gpus=3,
         events={(LOST.uuid, "gpu_condition"): 3, ("", "probe_absent"): 1},
         exporters=(
             Standing(name="fleet", waiting_ticks=2, delivered_ticks=8640, refused_rows=1, dropped_ticks=3),

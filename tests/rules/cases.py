@@ -30,6 +30,11 @@ def of(**values: float | None) -> Look:
     return Look(values=values)
 
 
+def told(**figures: float | None) -> Look:
+    """Differ in what the agent knows of itself."""
+    return Look(figures=figures)
+
+
 def throttled(reason: str, seconds_per_minute: float) -> Look:
     """Lower the clocks for so much of the time."""
     return Look(grows={f"throttle_{reason}_seconds_total": seconds_per_minute / 6})

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from agent.tick import State
-from tests.rules.cases import DAY, HEALTH, HEAT, HOUR, MINUTE, POWER, Case, beside, counted, of
+from tests.rules.cases import DAY, HEALTH, HEAT, HOUR, MINUTE, POWER, Case, beside, counted, of, told
 from tests.rules.looks import FREE, IDLE, IDLE_VALUES, SOUND, Look, Values
 
 _SPIN = {
@@ -180,4 +180,50 @@ USE = {
     ),
 }
 
-CASES: Mapping[str, Case] = {**HEALTH, **HEAT, **POWER, **LINKS, **USE}
+OWN = {
+    "gpu_count_unexpected": Case(
+        fault=told(missing_gpus=1.0),
+        harmless={
+            "as many as were seen": [(told(missing_gpus=None), HOUR)],
+            "while the driver is loaded": [(told(missing_gpus=8.0), 5 * MINUTE), (SOUND, HOUR)],
+        },
+    ),
+    "gputally_lossy": Case(
+        fault=Look(grows={"blind_seconds_total": 10.0}),
+        between=Look(grows={"blind_seconds_total": 0.8}),
+        harmless={
+            "the driver is upgraded": [(Look(grows={"blind_seconds_total": 10.0}), 2 * MINUTE), (SOUND, HOUR)]
+        },
+    ),
+    "gputally_nvml_slow": Case(
+        fault=Look(grows={"driver_seconds_total": 2.0}),
+        between=Look(grows={"driver_seconds_total": 0.8}),
+        harmless={
+            "as usual": [(Look(grows={"driver_seconds_total": 0.05}), HOUR)],
+            "a reset": [(Look(grows={"driver_seconds_total": 9.0}), MINUTE), (SOUND, HOUR)],
+        },
+    ),
+    "gputally_probe_stuck": Case(
+        fault=told(stuck_probes=1.0),
+        harmless={"it came back": [(told(stuck_probes=1.0), 5 * MINUTE), (SOUND, HOUR)]},
+    ),
+    "gputally_journal_failing": Case(
+        fault=Look(grows={"journal_failures_total": 1.0}),
+        harmless={"it failed long ago": [(SOUND, HOUR)]},
+    ),
+    "gputally_exporter_lagging": Case(
+        fault=told(exporter_waiting_seconds=3_600.0),
+        between=told(exporter_waiting_seconds=300.0),
+        harmless={"an upgrade of the store": [(told(exporter_waiting_seconds=590.0), HOUR)]},
+    ),
+    "gputally_exporter_losing": Case(
+        fault=Look(grows={"exporter_lost_total": 1.0}),
+        harmless={"an outage": [(told(exporter_waiting_seconds=500.0), HOUR)]},
+    ),
+    "gputally_holders_down": Case(
+        fault=told(silent_worlds=1.0),
+        harmless={"it is upgraded": [(told(silent_worlds=1.0), 10 * MINUTE), (SOUND, HOUR)]},
+    ),
+}
+
+CASES: Mapping[str, Case] = {**HEALTH, **HEAT, **POWER, **LINKS, **USE, **OWN}

@@ -8,7 +8,7 @@ from agent.quantities import Amount
 from agent.scene import Scene
 from agent.tick import Condition, Finding, State, reading_of
 from rules.definition import Rule
-from rules.engine import Engine
+from rules.node import NodeJudge
 from tests.rules.scenes import GPUS, MODEL, NODE, START_MS
 
 Values = Mapping[str, Amount]
@@ -71,6 +71,21 @@ COUNTED: Values = {
     "nvlink_crc_flit_errors_total": 1_907.0,
 }
 """What was counted before: of no interest to any rule."""
+SOUND_FIGURES: Values = {
+    "missing_gpus": 0.0,
+    "late_seconds": 0.01,
+    "stuck_probes": 0.0,
+    "silent_worlds": 0.0,
+    "exporter_waiting_seconds": 10.0,
+}
+FIGURES_COUNTED: Values = {
+    "blind_seconds_total": 70.0,
+    "driver_seconds_total": 1_200.0,
+    "journal_failures_total": 2.0,
+    "readings_dropped_total": 0.0,
+    "exporter_lost_total": 3.0,
+}
+"""What the agent knows of itself when all is well."""
 IDLE_VALUES: Values = {
     **dict.fromkeys(("busy_ratio", "sm_active_ratio", "tensor_active_ratio", "fp32_active_ratio"), 0.0),
     "dram_active_ratio": 0.0,
@@ -94,6 +109,7 @@ class Look:
     """
 
     values: Values = field(default_factory=dict)
+    figures: Values = field(default_factory=dict)
     grows: Mapping[str, float] = field(default_factory=dict)
     others: Values | None = None
     state: State = State.ACTIVE
@@ -111,6 +127,7 @@ SOUND = Look(grows={"throttle_power_cap_seconds_total": 9.6})
 UNSEEN = Look(seen=False, state=State.UNKNOWN)
 SILENT = Look(
     values=dict.fromkeys([*SOUND_VALUES, *COUNTED]),
+    figures=dict.fromkeys([*SOUND_FIGURES, *FIGURES_COUNTED]),
     state=State.UNKNOWN,
 )
 """It answers, but tells nothing."""
@@ -124,28 +141,31 @@ class Post:
     """A node that all rules judge, of one GPU or of four."""
 
     def __init__(self, rules: Mapping[str, Rule], interval_ms: int = 10_000) -> None:
-        self.engine = Engine(rules, interval_ms)
+        self.engine = NodeJudge(rules, interval_ms)
         self.interval_ms = interval_ms
         self.end_ms = START_MS
         self.findings: Sequence[Finding] = ()
-        self._counted = {name: value or 0.0 for name, value in COUNTED.items()}
+        self._counted = {name: value or 0.0 for name, value in {**COUNTED, **FIGURES_COUNTED}.items()}
         self._xids: Counter[tuple[str, int]] = Counter({(GPUS[0], 79): 1, (GPUS[0], 63): 2})
 
     def see(self, look: Look, seconds: float = 0.0) -> set[str]:
-        """Let a look last, for one interval at least; give the rules that the first GPU has findings of."""
+        """Let a look last, for one interval at least; give what the first GPU and the node meet."""
         self._xids.update((GPUS[0], number) for number in look.xids)
         for _ in range(max(1, round(seconds * 1000 / self.interval_ms))):
             self.end_ms += self.interval_ms
             self.findings = self.engine.judge(self._scene(look))
-        return {one.rule for one in self.findings if one.uuid == GPUS[0]} | {
-            f"{one.rule} beside it" for one in self.findings if one.uuid != GPUS[0]
+        here = (GPUS[0], "")
+        return {one.rule for one in self.findings if one.uuid in here} | {
+            f"{one.rule} beside it" for one in self.findings if one.uuid not in here
         }
 
     def _scene(self, look: Look) -> Scene:
         grown = self.interval_ms / 10_000
         for name, by in look.grows.items():
             self._counted[name] += by * grown
-        first = {**SOUND_VALUES, **self._counted, **look.values}
+        of_gpu = {name: value for name, value in self._counted.items() if name in COUNTED}
+        of_node = {name: value for name, value in self._counted.items() if name in FIGURES_COUNTED}
+        first = {**SOUND_VALUES, **of_gpu, **look.values}
         several = [first]
         if look.others is not None:
             several += [{**SOUND_VALUES, **look.others}] * 3
@@ -164,4 +184,5 @@ class Post:
             models=dict.fromkeys(GPUS, MODEL),
             workloads=dict.fromkeys(GPUS, frozenset({look.workload} - {""})),
             xids=dict(self._xids),
+            figures={**SOUND_FIGURES, **of_node, **look.figures} if look.seen else {},
         )

@@ -140,7 +140,7 @@ def test_a_rule_of_ones_own(path: Path) -> None:
         ("noise = 3\n", "FILE:1: [noise] must be a rule: a table like [name_of_the_rule]"),
         ("\n[Noise]\n", "FILE:2: [Noise] must be a rule"),
         ("[[noise]]\n", "FILE:1: [noise] must be a rule"),
-        ("[held_idle]\nfoo = 1\n", "FILE:2: [held_idle] foo: unknown; known are summary, severity"),
+        ("[held_idle]\nfoo = 1\n", "FILE:2: [held_idle] foo: unknown; known are summary, about, severity"),
         ("[held_idle]\nfor = 5\n", "FILE:2: [held_idle] for: 5 is no duration: write '90s'"),
         ("[held_idle]\nfor = '5 m'\n", "FILE:2: [held_idle] for: '5 m' is no duration"),
         ("[held_idle]\nfor = '8d'\n", "FILE:2: [held_idle] for: must lie between 0 and 7d"),
@@ -160,6 +160,25 @@ def test_a_rule_of_ones_own(path: Path) -> None:
         (
             "[held_idle]\nworkloads = ['batsch']\n",
             "FILE:2: [held_idle] workloads: must be some of batch, interactive, serving",
+        ),
+        (
+            (
+                "[x]\nsummary = 'x'\nrunbook.action = 'x'\nabout = 'node'\nwhen.w.quantity = 'power_watts'\n"
+                "when.w.above = 1\n"
+            ),
+            "FILE:5: [x] when.w.quantity: a rule about the node is about one of missing_gpus, ",
+        ),
+        (
+            "[x]\nsummary = 'x'\nrunbook.action = 'x'\nwhen.w.quantity = 'missing_gpus'\nwhen.w.above = 1\n",
+            "FILE:4: [x] when.w.quantity: missing_gpus is of the node: say about = 'node'",
+        ),
+        (
+            "[held_idle]\nabout = 'rack'\n",
+            "FILE:2: [held_idle] about: must be one of gpu, node",
+        ),
+        (
+            "[gpu_down]\ninhibited_by = ['held_idle']\n",
+            "FILE:2: [gpu_down] inhibited_by: rules keep each other quiet: gpu_down < held_idle < gpu_down",
         ),
         (
             "[held_idle]\ninhibited_by = ['down']\n",
