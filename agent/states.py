@@ -17,9 +17,12 @@ UNATTRIBUTED = "unattributed"
 
 LEAST_WEIGHT = 1e-6
 """Less of a GPU than this is the rounding of its slices' weights."""
-_BY_PROCESS = Hold(Holder(kind="process", name="", owner=UNATTRIBUTED))
-_BY_MEMORY = Hold(Holder(kind="memory", name="", owner=UNATTRIBUTED))
-_BY_ACTIVITY = Hold(Holder(kind="activity", name="", owner=UNATTRIBUTED))
+_UNATTRIBUTED = {
+    (kind, workload.value): Hold(Holder(kind=kind, name="", owner=UNATTRIBUTED, workload=workload))
+    for kind in ("process", "memory", "activity")
+    for workload in Workload
+}
+"""Who holds a GPU that nobody is named for: by what shows that it is held, and by class of work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,14 +160,14 @@ def _judged(
     active = activity(reading, settings)
     by_memory = _memory_held(reading, settings)
     if not holds and (working or by_memory):
-        holds = (_BY_PROCESS if working else _BY_MEMORY,)
+        holds = (_UNATTRIBUTED["process" if working else "memory", settings.default_workload],)
     if active is None:
         nothing_seen = by_memory is None and not isinstance(reading, Slice) and reading.processes is None
         return Verdict(State.UNKNOWN if holds or nothing_seen else State.FREE)
     if holds and settings.service_owners and all(_is_service(hold.holder, settings) for hold in holds):
         return Verdict(State.SERVICE, holds)
     if active:
-        return Verdict(State.ACTIVE, holds or (_BY_ACTIVITY,))
+        return Verdict(State.ACTIVE, holds or (_UNATTRIBUTED["activity", settings.default_workload],))
     return Verdict(State.HELD_GAP, holds) if holds else Verdict(State.FREE)
 
 

@@ -6,12 +6,15 @@ processor time, the parent under 45 MB and the probe under 25 MB resident.
 """
 
 import argparse
+import json
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import psutil
 
@@ -73,6 +76,26 @@ def replay(recording: Path, here: Path, runs: int) -> None:
         timed(["replay", str(recording), "--journal", str(here / f"replay-{run}.db")]) for run in range(runs)
     ]
     say(f"replay of {recording.name}, median of {runs}", f"{median(seconds):.2f} s", "under 10 s")
+    for workload in ("batch", "serving"):
+        flagged, gpus = held_idle(recording, here, workload)
+        promise = "0" if workload == "serving" else ""
+        say(f"GPUs flagged held idle, all held by work of class {workload}", f"{flagged} of {gpus}", promise)
+
+
+def held_idle(recording: Path, here: Path, workload: str) -> tuple[int, int]:
+    """Tell how many GPUs of a recording are flagged held idle where all work is of a class, and of how many."""
+    settings, journal = here / f"{workload}.toml", here / f"{workload}.db"
+    settings.write_text(f'[states]\ndefault_workload = "{workload}"\n', encoding="utf-8")
+    timed(["replay", str(recording), "--journal", str(journal), "--settings", str(settings)])
+    asked = ["rules", "backtest", "--journal", str(journal), "--findings", "--json"]
+    done = subprocess.run([*GPUTALLY, *asked], check=True, capture_output=True, cwd=ROOT)
+    told = json.loads(done.stdout)
+    return len(flagged_by(told)), told["gpus"]
+
+
+def flagged_by(told: Mapping[str, Any]) -> set[str]:
+    """List the GPUs that a rule about GPUs that are held and idle flagged."""
+    return {one["uuid"] for one in told["findings"] if one["rule"].startswith("held_idle")}
 
 
 def week(here: Path, runs: int) -> None:
@@ -165,6 +188,8 @@ def rules() -> None:
     told = judged()
     say(f"{told.rules} rules, per GPU and interval, of 10 000 GPUs", f"{told.us:.0f} us", "under 100 us")
     say("what is kept of a GPU for them", f"{told.kilobytes:.1f} kB", "under 20 kB")
+    say("where every counter grew all day: time", f"{told.full_us:.0f} us", "under 100 us")
+    say("the same: what is kept of a GPU", f"{told.full_kilobytes:.1f} kB", "under 20 kB")
 
 
 def latencies(here: Path, ticks: int) -> None:

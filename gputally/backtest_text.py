@@ -107,7 +107,7 @@ def _on_whom(one: RuleOutcome) -> str:
     for seat, open_ms in one.whom.items():
         owners[f"{_name(seat.owner)} ({seat.workload})" if seat else NOBODY] += open_ms
         if seat:
-            holders[_name(said(seat.kind, seat.name))] += open_ms
+            holders[_name(said(seat.kind, seat.name)) or f"({seat.kind})"] += open_ms
     line = f"{one.rule.name}: {_top(owners)}"
     if holders:
         line += f"; held by {_top(holders)}"

@@ -19,9 +19,11 @@ _SEATS = """
     LEFT JOIN posting ON tick_id = tick.id AND (elapsed_ms > 0 OR holder_id IS NOT NULL)
     LEFT JOIN gpu ON gpu.id = gpu_id
     WHERE tick.end_ms > ? AND tick.end_ms <= ? ORDER BY tick.id"""
-_LENGTHS = """
-    SELECT end_ms - start_ms, count(*) FROM tick WHERE end_ms > ? AND end_ms <= ?
-    GROUP BY 1 ORDER BY 1"""
+_LENGTHS = """SELECT coalesce(end_ms - before_ms, end_ms - start_ms) AS length_ms, count(*) FROM (
+        SELECT start_ms, end_ms, lag(end_ms) OVER (PARTITION BY node_id ORDER BY end_ms) AS before_ms
+        FROM (SELECT DISTINCT node_id, start_ms, end_ms FROM tick WHERE end_ms > ? AND end_ms <= ?)
+    ) WHERE length_ms > 0 GROUP BY length_ms ORDER BY length_ms"""
+"""From one end to the next: where GPUs were not seen together, ticks of a replay overlap."""
 _XIDS = "SELECT uuid, number, count, first_ms, last_ms FROM xid"
 _LEFT = "SELECT at_ms, uuid FROM event JOIN gpu ON gpu.id = gpu_id WHERE kind = 'gpu_left'"
 
