@@ -108,7 +108,7 @@ def simulated(text: str) -> "tuple[str, Simulation]":
     text = resolve(text, now_ms() / 1000)
     node, faults = split(text)
     simulation = parse_simulation(node)
-    parse_faults(faults, simulation.count)
+    simulation.undergo(parse_faults(faults, simulation.count))
     return text, simulation
 
 

@@ -112,7 +112,8 @@ def _fans(_look: Look, out: Argument) -> int:
 def _fan_speed(look: Look, fan: Argument, out: Argument) -> int:
     if plain(fan):
         return INVALID
-    return put_number(round(100 * fan_ratio(_celsius(look))), out)
+    stopped = look.simulation.defects(look.gpu, look.at_us).fan_stopped
+    return put_number(0 if stopped else round(100 * fan_ratio(_celsius(look))), out)
 
 
 # Memory

@@ -17,7 +17,7 @@ class Defects:
     """Errors counted so far, and modes that are not as they should be. The defaults are a sound GPU.
 
     Counts are since the driver was loaded, those of `earlier` before that; what a model does not count it
-    does not tell either. `None` stands for what the model has.
+    does not tell either. `None` stands for what the model has; kelvins are above what the work makes.
     """
 
     ecc_corrected: int = 0
@@ -52,6 +52,10 @@ class Defects:
     fabric_health: int = 1
     fabric_faults: frozenset[str] = frozenset()
     recovery_action: int = 0
+    core_kelvin: float = 0.0
+    memory_kelvin: float = 0.0
+    fan_stopped: bool = False
+    memory_leaked: bool = False
 
     def __post_init__(self) -> None:
         """Refuse a fault that the fabric does not know."""

@@ -20,12 +20,22 @@ GPUS is `3`, `0-2` or `1,4`, and all of them if left out. FROM, TO and T are sec
     garbage[=GPUS]                      counters, gauges, samples and times that cannot be true
     xid=GPU:NUMBER[*COUNT]@T            the driver reports an error, COUNT times within a second
     unpersistent[=GPUS]                 persistence mode is off
+    plays=GPUS:SCENARIO                 the GPU does what it would in that scenario: stalled, held, free ...
+    slowed=GPUS:REASON:PERCENT          at work the clock is so low: power_cap, power_brake, sw_thermal ...
+    heat=GPUS:PLACE:KELVIN              core or memory is so much hotter than its work makes it
+    fanstop[=GPUS]                      the fan stands still
+    leak[=GPUS]                         memory stays in use, and no process is listed
     ecc=GPU:CORRECTED:UNCORRECTED@T     so many memory errors happen
     remap[=GPUS]                        a row of memory waits for a reset to be remapped
+    memory=GPUS:MARK                    the memory is marked: remap_failed, page_pending, sram_exceeded
+    errors=GPUS:LINK_ERROR:RATE         so many a minute: pcie_replay, or of NVLink crc, replay, recovery
     linkdown=GPUS:LINK                  an NVLink is down
+    links=GPUS:COUNT                    only so many NVLinks are up
     narrow=GPUS:LANES                   the PCIe link has so few lanes
+    slowlink=GPUS:GENERATION            the PCIe link is of so low a generation
     recovery=GPUS:CODE                  the driver asks for a reset (1), a reboot (2), a drain (3, 4) ...
     fabric=GPUS:STATE                   the NVLink fabric: 1 not started, 2 in progress, 3 completed
+    unhealthy=GPUS:HEALTH               the fabric's own word: 1 healthy, 2 unhealthy, 3 of limited capacity
     mig=GPUS:PROFILE+PROFILE...         partitioned, as 3g.71gb+2g.35gb+1g.18gb; none: no instance yet
 
 Faults are functions of wall time, so every process that knows the text sees the same.
@@ -37,7 +47,8 @@ from dataclasses import dataclass, field
 from inspect import cleandoc
 
 from agent.errors import SettingsError
-from agent.simulated.phases import SECOND_US
+from agent.simulated.phases import REASONS, SECOND_US
+from agent.simulated.playbook import SCENARIOS
 
 FAULTS_HELP: str = cleandoc(__doc__ or "")
 """The grammar and the kinds, for people."""
@@ -57,15 +68,36 @@ FORMS: Mapping[str, str] = {
     "garbage": "garbage[=GPUS]",
     "xid": "xid=GPU:NUMBER[*COUNT]@T",
     "unpersistent": "unpersistent[=GPUS]",
+    "plays": "plays=GPUS:SCENARIO",
+    "slowed": "slowed=GPUS:REASON:PERCENT",
+    "heat": "heat=GPUS:PLACE:KELVIN",
+    "fanstop": "fanstop[=GPUS]",
+    "leak": "leak[=GPUS]",
     "ecc": "ecc=GPU:CORRECTED:UNCORRECTED@T",
     "remap": "remap[=GPUS]",
+    "memory": "memory=GPUS:MARK",
+    "errors": "errors=GPUS:LINK_ERROR:RATE",
     "linkdown": "linkdown=GPUS:LINK",
+    "links": "links=GPUS:COUNT",
     "narrow": "narrow=GPUS:LANES",
+    "slowlink": "slowlink=GPUS:GENERATION",
     "recovery": "recovery=GPUS:CODE",
     "fabric": "fabric=GPUS:STATE",
+    "unhealthy": "unhealthy=GPUS:HEALTH",
     "mig": "mig=GPUS:PROFILE+PROFILE...",
 }
 """Kind → how it is written; what is read of a fault's argument and time follows from this."""
+
+_LAYOUT = "PROFILE+PROFILE..."
+WORDS: Mapping[str, tuple[str, ...]] = {
+    "SCENARIO": tuple(SCENARIOS),
+    "REASON": REASONS,
+    "PLACE": ("core", "memory"),
+    "MARK": ("remap_failed", "page_pending", "sram_exceeded"),
+    "LINK_ERROR": ("pcie_replay", "crc", "replay", "recovery"),
+    _LAYOUT: (),
+}
+"""What is a word and not a number in a form → the choices; of profiles each model has its own."""
 
 NODE = -1
 """Stands for the number of a GPU where a fault is of the whole driver."""
@@ -83,14 +115,14 @@ _GPUS = re.compile(r"(\d{1,3})(?:-(\d{1,3}))?")
 class Fault:
     """One fault: in force in [start_us, end_us), or happening at `start_us`.
 
-    `numbers` follow the GPUs in the text; for `mig` there are none, and `layout` is what was written.
+    `numbers` follow the GPUs in the text, and so does `word` where one of `WORDS` is asked for.
     """
 
     kind: str
     text: str
     gpus: tuple[int, ...]
     numbers: tuple[int, ...] = ()
-    layout: str = ""
+    word: str = ""
     start_us: int = ALWAYS_US
     end_us: int = NEVER_US
 
@@ -101,7 +133,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """All faults of a simulation. Of those of one kind that meet, the one written last is in force."""
+    """All faults of a simulation.
+
+    Of those of one kind that meet, the one written last is in force; errors, heat, links that are down and
+    reasons for lower clocks add up.
+    """
 
     faults: tuple[Fault, ...] = ()
     _rows: dict[tuple[str, int], tuple[Fault, ...]] = field(
@@ -185,16 +221,24 @@ def _parse(text: str, gpu_count: int) -> Fault:
     wanted = re.sub(r"[\[\]]", "", form.partition("@")[0]).split(":")[1:]
     if len(parts) != len(wanted) or (equals and not listed):
         raise misfit(text, f"is not of the form {form}")
+    words = [_word(text, what, part) for what, part in zip(wanted, parts, strict=True) if what in WORDS]
+    numbers = [part for what, part in zip(wanted, parts, strict=True) if what not in WORDS]
     start_us, end_us = _window(text, form, at, when)
     return Fault(
         kind=kind,
         text=text,
         gpus=_gpus(text, listed, gpu_count) if "=" in form else (NODE,),
-        numbers=() if kind == "mig" else tuple(_numbers(text, form, parts)),
-        layout=parts[0] if kind == "mig" else "",
+        numbers=tuple(_numbers(text, form, numbers)),
+        word="".join(words),
         start_us=start_us,
         end_us=end_us,
     )
+
+
+def _word(text: str, what: str, part: str) -> str:
+    if WORDS[what] and part not in WORDS[what]:
+        raise misfit(text, f"knows no {part!r}, only {', '.join(WORDS[what])}")
+    return part
 
 
 def _window(text: str, form: str, at: str, when: str) -> tuple[int, int]:

@@ -153,7 +153,7 @@ def _pieces(model: str, fault: Fault) -> Iterator[Piece]:
     known = PROFILES.get(model)
     if known is None:
         raise misfit(fault.text, f"asks for MIG, which {model} has not")
-    for written in _BETWEEN.split(fault.layout) if fault.layout != "none" else ():
+    for written in _BETWEEN.split(fault.word) if fault.word != "none" else ():
         match = _WRITTEN.fullmatch(written)
         if match is None or match[2] not in known:
             raise misfit(fault.text, f"asks {model} for {written!r}, not for one of {' '.join(known)}")
@@ -190,7 +190,7 @@ def _instances(
                 gpu_instance=gpu_instance,
                 compute_instance=compute_instance,
                 name=f"{simulation.model.name} MIG {piece.written}",
-                uuid=f"MIG-{uuid5(NAMESPACE_OID, f'{simulation.uuid(gpu)} {fault.layout} {position}')}",
+                uuid=f"MIG-{uuid5(NAMESPACE_OID, f'{simulation.uuid(gpu)} {fault.word} {position}')}",
                 profile=piece.profile,
                 slices=piece.slices,
             )

@@ -128,7 +128,10 @@ class Given(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """What a GPU does from `start_us` of its cycle until the next phase; `celsius` is where it is heading."""
+    """What a GPU does from `start_us` of its cycle until the next phase; `celsius` is where it is heading.
+
+    `clock_percent` is how much of the clock at work is left where a fault lowers it.
+    """
 
     start_us: int
     busy: Pattern = NEVER
@@ -142,6 +145,7 @@ class Phase:
     memory_bytes: int = 0
     lost: bool = False
     given: Given | None = None
+    clock_percent: int | None = None
 
     def grown(self, elapsed_us: int) -> list[int]:
         """Tell by how much each counter grew in the first so many microseconds."""
@@ -194,6 +198,11 @@ class Timeline:
         """Return what the GPU does at a moment."""
         return self.phases[self.place(at_us).number]
 
+    def now(self, at_us: int) -> tuple[Phase, int]:
+        """Return what the GPU does at a moment, and since how many microseconds."""
+        _, number, elapsed_us = self.place(at_us)
+        return self.phases[number], elapsed_us
+
     def between(self, start_us: int, end_us: int) -> list[Phase]:
         """Return the phases that the interval [start, end) touches, each once."""
         first, last = self.place(start_us), self.place(max(start_us, end_us - 1))
@@ -228,7 +237,7 @@ class Timeline:
 
     def _warmth(self, at_us: int) -> float:
         _, number, elapsed_us = self.place(at_us)
-        return _nearing(self._warm[number], self.phases[number].celsius, elapsed_us)
+        return nearing(self._warm[number], self.phases[number].celsius, elapsed_us)
 
     def _spans(self) -> Iterable[tuple[Phase, int]]:
         return zip(self.phases, self._lengths, strict=True)
@@ -239,7 +248,7 @@ class Timeline:
         now = self.phases[-1].celsius
         for number in [*range(len(self.phases))] * 2:
             warm[number] = now
-            now = _nearing(now, self.phases[number].celsius, self._lengths[number])
+            now = nearing(now, self.phases[number].celsius, self._lengths[number])
         return warm
 
 
@@ -254,5 +263,6 @@ def _running(grown: Iterable[list[int]]) -> tuple[list[list[int]], list[int]]:
     return before, sums or []
 
 
-def _nearing(start: float, goal: float, elapsed_us: int) -> float:
+def nearing(start: float, goal: float, elapsed_us: int) -> float:
+    """Return how warm something is that was at `start` and has been heading for `goal` for so long."""
     return goal + (start - goal) * exp(-elapsed_us / (WARMING_SECONDS * SECOND_US))

@@ -6,7 +6,7 @@ from functools import cache
 from typing import NamedTuple
 
 from agent.simulated.phases import HOUR_US, NEVER, SECOND_US, WEEK_US, Given, Pattern, pattern, scatter
-from agent.simulated.work import NO_WORK, NOTEBOOK, SERVING, TRAINING, Work
+from agent.simulated.work import NO_WORK, NOTEBOOK, SERVING, SIMULATING, SPINNING, TRAINING, Work
 
 DAYS = range(7)
 WORKDAYS = range(5)
@@ -71,6 +71,12 @@ def pulse(period_seconds: int, start_seconds: int, end_seconds: int) -> Pattern:
     return pattern(period_seconds * SECOND_US, [(start_seconds * SECOND_US, end_seconds * SECOND_US)])
 
 
+@cache
+def steady(duty_percent: int) -> Pattern:
+    """Make one span in each 0.8 s."""
+    return pattern(800_000, [(0, 8_000 * duty_percent)])
+
+
 FREE = Act()
 LOST = Act(lost=True)
 
@@ -80,6 +86,7 @@ _TRAINERS = (
     Job("erik", "torchrun --nproc-per-node 1 pretrain.py", 0.91),
     Job("fatima", "python train_vision.py --batch 512", 0.64),
 )
+_SOLVER = Job("ines", "solve --mesh wing.msh --double", 0.74)
 _CHAT = Job("svc-chat", "python -m serving.chat --port 8001", 0.78)
 _EMBED = Job("svc-embed", "python -m serving.embed --batch 64", 0.34)
 _NOTEBOOK = Job("bob", "python -m ipykernel_launcher -f kernel.json", 0.42)
@@ -179,6 +186,22 @@ def _is_shared(_index: int) -> Plan:
     return _week(hours)
 
 
+_COMPUTE = Act(busy=steady(100), work=SIMULATING, intensity=0.83, jobs=(_SOLVER,))
+"""Without a pause and without matrices: physics in double precision."""
+
+
+def _stalls(index: int) -> Plan:
+    """Spin for ever: another GPU of the job never came to the collective."""
+    job = _TRAINERS[index % len(_TRAINERS)]
+    return _always(Act(busy=steady(100), work=SPINNING, intensity=0.22, jobs=(job,)))
+
+
+def _waits(index: int) -> Plan:
+    """Have a share of the work that is next to nothing, and wait for the others."""
+    job = _TRAINERS[index % len(_TRAINERS)]
+    return _always(Act(busy=steady(4), work=TRAINING, intensity=0.9, jobs=(job,)))
+
+
 def _is_lost_at_times(index: int) -> Plan:
     act = _train(_TRAINERS[index % len(_TRAINERS)])
     minute = 60 * SECOND_US
@@ -208,6 +231,9 @@ _SIMPLE: Mapping[str, Callable[[int], Plan]] = {
 SCENARIOS: Mapping[str, Callable[[int], Plan]] = {
     "demo": lambda index: _DEMO[index % len(_DEMO)](index),
     **_SIMPLE,
+    "computing": lambda _index: _always(_COMPUTE),
+    "stalled": _stalls,
+    "waiting": _waits,
     "given": lambda _index: _always(Act(given=_EVALUATION)),
     "lost": lambda index: (_trains if index else _is_lost_at_times)(index),
     "mixed": lambda index: tuple(_SIMPLE.values())[index % len(_SIMPLE)](index),

@@ -6,7 +6,8 @@ from agent.quantities import Amount
 from agent.simulated.defects import SOUND, Defects
 from agent.simulated.models import KEPT_BAR1_BYTES, Model
 from agent.simulated.parts import fan_ratio, parts_of
-from agent.simulated.phases import SECOND_US, Counters, Phase, Timeline
+from agent.simulated.phases import SECOND_US, Counters, Phase
+from agent.simulated.turns import History
 from agent.simulated.work import PER_MILLE, Work
 from agent.tick import Part, Process, Reading, reading_of
 
@@ -52,7 +53,8 @@ def clock_hertz(model: Model, phase: Phase, hot_ratio: float) -> float:
     """Return the clock of the multiprocessors in a phase, by the share of time that heat lowers it."""
     if not phase.busy.on_us:
         return model.sm_clock_idle_mhz * 1e6
-    return model.sm_clock_busy_mhz * 1e6 * (1 - HEAT_SLOWDOWN * hot_ratio)
+    left = 1 - HEAT_SLOWDOWN * hot_ratio if phase.clock_percent is None else phase.clock_percent / 100
+    return model.sm_clock_busy_mhz * 1e6 * left
 
 
 def memory_celsius(model: Model, core_celsius: float) -> float:
@@ -80,10 +82,10 @@ def pcie_generation(model: Model, phase: Phase, defects: Defects) -> int:
 class Portrait:
     """One GPU as it is read: its model, its history, and what is wrong with it."""
 
-    def __init__(self, model: Model, uuid: str, timeline: Timeline) -> None:
+    def __init__(self, model: Model, uuid: str, history: History) -> None:
         self._model = model
         self._uuid = uuid
-        self._timeline = timeline
+        self._history = history
         self._fixed = _fixed(model)
         self._sound = self._fixed | _health(model, SOUND)
         self._sound_parts = parts_of(model, SOUND)
@@ -94,31 +96,43 @@ class Portrait:
         ]
 
     def reading(
-        self, start_ms: int, end_ms: int, phases: list[Phase], defects: Defects, *, partitioned: bool
+        self,
+        start_ms: int,
+        end_ms: int,
+        phases: list[Phase],
+        defects: Defects,
+        *,
+        heats: list[float],
+        partitioned: bool,
     ) -> Reading:
-        """Return the reading of [start, end), through which the GPU went from phase to phase."""
+        """Return the reading of [start, end), through which the GPU went from phase to phase.
+
+        `heats` are temperatures of the core: at the start, on the way, at the end.
+        """
         start_us, end_us = start_ms * 1_000, end_ms * 1_000
-        timeline, length_us = self._timeline, end_us - start_us
-        first, last = timeline.counters(start_us), timeline.counters(end_us)
+        history, length_us = self._history, end_us - start_us
+        first, last = history.counters(start_us), history.counters(end_us)
         busy_ratio = (last.busy_us - first.busy_us) / length_us
-        heats = [timeline.celsius(at_us) for at_us in (start_us, (start_us + end_us) // 2, end_us)]
         values: dict[str, Amount] = {
             **(self._sound if defects is SOUND else self._fixed | _health(self._model, defects)),
             "busy_ratio": busy_ratio,
             "memory_busy_ratio": busy_ratio * MEMORY_BUSY_SHARE,
             **self._load(first, last, phases, length_us),
-            **self._heat(heats),
+            **self._heat(heats, defects.memory_kelvin),
+            **self._fans(defects, heats[-1]),
             **self._traffic(start_us, end_us),
             "pcie_link_generation": pcie_generation(self._model, phases[-1], defects),
         }
         if partitioned:
             values |= dict.fromkeys(_RINGS) | {"mig_mode_flag": 1}
+        listed = () if defects.memory_leaked else phases[-1].listed
+        values["running_processes"] = float(len(listed))
         return reading_of(
             self._uuid,
             start_ms,
             end_ms,
             values,
-            processes=_sharing(phases[-1].listed, 0.0 if partitioned else busy_ratio),
+            processes=_sharing(listed, 0.0 if partitioned else busy_ratio),
             parts=self._parts(start_ms, end_ms, defects, heats[-1]),
         )
 
@@ -150,16 +164,23 @@ class Portrait:
             values["below_application_clock_seconds_total"] = below
         return values
 
-    def _heat(self, heats: list[float]) -> dict[str, Amount]:
+    def _heat(self, heats: list[float], memory_kelvin: float) -> dict[str, Amount]:
         model, told = self._model, self._told
         heat, heat_max = sum(heats) / len(heats), max(heats)
         return {
             "temperature_celsius": heat,
             "temperature_max_celsius": heat_max,
             "temperature_margin_celsius": model.operating_max_celsius - heat_max,
-            "memory_temperature_celsius": told("field:82", memory_celsius(model, heat)),
-            "memory_temperature_max_celsius": told("field:82", memory_celsius(model, heat_max)),
+            "memory_temperature_celsius": told("field:82", memory_celsius(model, heat) + memory_kelvin),
+            "memory_temperature_max_celsius": told(
+                "field:82", memory_celsius(model, heat_max) + memory_kelvin
+            ),
         }
+
+    def _fans(self, defects: Defects, core_celsius: float) -> dict[str, Amount]:
+        if "fan" in self._model.refused:
+            return {}
+        return dict.fromkeys(("fan_speed_least_ratio", "fan_speed_most_ratio"), _fan(defects, core_celsius))
 
     def _traffic(self, start_us: int, end_us: int) -> dict[str, Amount]:
         """Tell what the units inside did, and what went over the links."""
@@ -167,7 +188,7 @@ class Portrait:
         has_gpm, has_links = "gpm" not in model.refused, "nvlink" not in model.refused
         if not has_gpm and not has_links:
             return values
-        before, after = self._timeline.work(start_us), self._timeline.work(end_us)
+        before, after = self._history.work(start_us), self._history.work(end_us)
         if has_links:
             values["nvlink_tx_bytes_total"] = after.nvlink_tx_bytes
             values["nvlink_rx_bytes_total"] = after.nvlink_rx_bytes
@@ -194,7 +215,11 @@ class Portrait:
         parts = self._sound_parts if defects is SOUND else parts_of(self._model, defects)
         if "fan" in self._model.refused:
             return parts
-        return (*parts, Part("fan_speed_ratio", ("0",), fan_ratio(core_celsius)))
+        return (*parts, Part("fan_speed_ratio", ("0",), _fan(defects, core_celsius)))
+
+
+def _fan(defects: Defects, core_celsius: float) -> float:
+    return 0.0 if defects.fan_stopped else fan_ratio(core_celsius)
 
 
 def _sharing(listed: tuple[Process, ...], busy_ratio: float) -> tuple[Process, ...]:

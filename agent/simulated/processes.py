@@ -1,6 +1,6 @@
 """The processes that the simulated driver lists, and what each of them had of the multiprocessors."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from struct import Struct
 
 from agent.simulated.calling import (
@@ -16,7 +16,7 @@ from agent.simulated.calling import (
     target,
 )
 from agent.simulated.integrals import RINGS
-from agent.simulated.phases import SECOND_US
+from agent.simulated.phases import SECOND_US, SimProcess
 from agent.simulated.portrait import MEMORY_BUSY_SHARE
 
 NO_INSTANCE = 0xFFFFFFFF
@@ -28,8 +28,13 @@ _PROCESS = Struct("I4xQII")
 _SAMPLE = Struct("I4xQIIII")
 
 
+def _listed(look: Look) -> Sequence[SimProcess]:
+    leaked = look.simulation.defects(look.gpu, look.at_us).memory_leaked
+    return () if leaked else look.simulation.processes(look.gpu, look.at_us)
+
+
 def _compute(look: Look, count: Argument, buffer: Argument) -> int:
-    processes = look.simulation.processes(look.gpu, look.at_us)
+    processes = _listed(look)
     room = target(count).value if buffer is not None else 0
     put_number(len(processes), count)
     if len(processes) > room:
@@ -53,7 +58,7 @@ def _utilization(look: Look, buffer: Argument, count: Argument, seen_us: Argumen
     if buffer is None:
         put_number(MOST_SAMPLES, count)
         return TOO_SMALL
-    ring, processes = RINGS[1], look.simulation.processes(look.gpu, look.at_us)
+    ring, processes = RINGS[1], _listed(look)
     end_us = ring.moment_us(look.at_us * ring.per_second // SECOND_US)
     start_us = max(plain(seen_us), end_us - SAMPLES_KEPT_US)
     busy = look.simulation.busy_seconds(look.gpu, start_us, end_us) if start_us < end_us else 0.0

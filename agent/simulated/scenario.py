@@ -9,6 +9,7 @@ from typing import Literal
 
 from agent.errors import SettingsError
 from agent.simulated.defects import SOUND, Defects
+from agent.simulated.faults import NO_FAULTS, Faults
 from agent.simulated.models import MODELS, Model
 from agent.simulated.phases import (
     FIRST_REASON,
@@ -18,13 +19,14 @@ from agent.simulated.phases import (
     Given,
     Phase,
     SimProcess,
-    Timeline,
     scatter,
 )
-from agent.simulated.playbook import SCENARIOS, Act, Job, Plan
+from agent.simulated.playbook import SCENARIOS
 from agent.simulated.portrait import Portrait, clock_hertz, memory_celsius
+from agent.simulated.staging import Stage
+from agent.simulated.turns import History
 from agent.simulated.work import PER_MILLE, Work
-from agent.tick import Condition, Gpu, Process, Reading, reading_of
+from agent.tick import Condition, Gpu, Reading, reading_of
 
 DRIVER_VERSION = "580.95.05"
 CUDA_VERSION = 13_000
@@ -49,20 +51,26 @@ class Simulation:
         self.count = count
         self.name = name
         self._key = int.from_bytes(model_key.encode())
-        self._people: dict[int, tuple[str, str]] = {}
-        self._timelines = tuple(
-            _timeline(self.model, SCENARIOS[name](index), index) for index in range(count)
-        )
-        for timeline in self._timelines:
-            for phase in timeline.phases:
-                self._people |= {one.pid: (one.user, one.command) for one in phase.processes}
         self._gpus = tuple(self._identify(index) for index in range(count))
-        self._portraits = tuple(
-            Portrait(self.model, gpu.uuid, timeline)
-            for gpu, timeline in zip(self._gpus, self._timelines, strict=True)
-        )
+        self.undergo(NO_FAULTS)
         self.defects_at: Callable[[int, int], Defects] = lambda _index, _at_us: SOUND
         self.partitioned_at: Callable[[int, int], bool] = lambda _index, _at_us: False
+
+    def undergo(self, faults: Faults) -> None:
+        """Let faults change what the GPUs do: only `plays` and `slowed` do that, the others how it looks."""
+        self._histories: tuple[History, ...] = tuple(
+            Stage(self.model, index, self.name).history(faults) for index in range(self.count)
+        )
+        self._people: dict[int, tuple[str, str]] = {
+            one.pid: (one.user, one.command)
+            for history in self._histories
+            for phase in history.phases
+            for one in phase.processes
+        }
+        self._portraits = tuple(
+            Portrait(self.model, gpu.uuid, history)
+            for gpu, history in zip(self._gpus, self._histories, strict=True)
+        )
 
     def gpu(self, index: int) -> Gpu:
         """Return the identity of a GPU."""
@@ -88,8 +96,8 @@ class Simulation:
         """Return the number of the job that each pid belongs to; those of no job are left out."""
         return {
             one.pid: phase.given.name
-            for timeline in self._timelines
-            for phase in timeline.phases
+            for history in self._histories
+            for phase in history.phases
             for one in phase.processes
             if phase.given
         }
@@ -100,7 +108,7 @@ class Simulation:
 
     def counters(self, index: int, at_us: int) -> Counters:
         """Return all exact sums from the epoch of the counters to a moment, as integers."""
-        return self._timelines[index].counters(at_us)
+        return self._histories[index].counters(at_us)
 
     def busy_seconds(self, index: int, start_us: int, end_us: int) -> float:
         """Return the time with a kernel resident, exactly."""
@@ -117,7 +125,7 @@ class Simulation:
 
     def work(self, index: int, at_us: int) -> Work:
         """Return the exact sums of all work from the epoch of the counters to a moment."""
-        return self._timelines[index].work(at_us)
+        return self._histories[index].work(at_us)
 
     def sm_active_seconds(self, index: int, start_us: int, end_us: int) -> float:
         """Return the mean time that a multiprocessor had a warp resident, exactly."""
@@ -147,32 +155,30 @@ class Simulation:
 
     def phase(self, index: int, at_us: int) -> Phase:
         """Return what a GPU does at a moment."""
-        return self._timelines[index].phase(at_us)
+        return self._histories[index].phase(at_us)
 
     def busy_at(self, index: int, at_us: int) -> bool:
         """Tell whether a kernel is resident at a moment."""
-        timeline = self._timelines[index]
-        _, number, elapsed_us = timeline.place(at_us)
-        return timeline.phases[number].busy.is_on(elapsed_us)
+        phase, elapsed_us = self._histories[index].now(at_us)
+        return phase.busy.is_on(elapsed_us)
 
     def throttles_at(self, index: int, at_us: int) -> frozenset[str]:
         """Return the reasons for which clocks are lowered at a moment."""
-        timeline = self._timelines[index]
-        _, number, elapsed_us = timeline.place(at_us)
-        throttles = timeline.phases[number].throttles
-        return frozenset(reason for reason, lowered in throttles if lowered.is_on(elapsed_us))
+        phase, elapsed_us = self._histories[index].now(at_us)
+        return frozenset(reason for reason, lowered in phase.throttles if lowered.is_on(elapsed_us))
 
     def memory_used_bytes(self, index: int, at_us: int) -> int:
         """Return the device memory in use, without the driver's own."""
-        return self._timelines[index].phase(at_us).memory_bytes
+        return self._histories[index].phase(at_us).memory_bytes
 
     def temperature_celsius(self, index: int, at_us: int) -> float:
         """Return the core temperature."""
-        return self._timelines[index].celsius(at_us)
+        return self._histories[index].celsius(at_us) + self.defects(index, at_us).core_kelvin
 
     def memory_temperature_celsius(self, index: int, at_us: int) -> float:
         """Return the temperature of the device memory."""
-        return memory_celsius(self.model, self._timelines[index].celsius(at_us))
+        core_celsius = self.temperature_celsius(index, at_us)
+        return memory_celsius(self.model, core_celsius) + self.defects(index, at_us).memory_kelvin
 
     def clock_hertz(self, index: int, at_us: int) -> float:
         """Return the clock of the streaming multiprocessors at a moment."""
@@ -181,17 +187,16 @@ class Simulation:
 
     def lost(self, index: int, at_us: int) -> bool:
         """Tell whether the GPU has fallen off the bus."""
-        return self._timelines[index].phase(at_us).lost
+        return self._histories[index].phase(at_us).lost
 
     def processes(self, index: int, at_us: int) -> tuple[SimProcess, ...]:
         """Return the processes on a GPU."""
-        return self._timelines[index].phase(at_us).processes
+        return self._histories[index].phase(at_us).processes
 
     def reading(self, index: int, start_ms: int, end_ms: int) -> Reading:
         """Return what a perfect agent would have read of [start, end), with end after start."""
         start_us, end_us = start_ms * 1_000, end_ms * 1_000
-        timeline = self._timelines[index]
-        phases = timeline.between(start_us, end_us)
+        phases = self._histories[index].between(start_us, end_us)
         if phases[0].lost or phases[-1].lost:
             return reading_of(self.uuid(index), start_ms, end_ms, {}, condition=Condition.LOST)
         return self._portraits[index].reading(
@@ -199,6 +204,10 @@ class Simulation:
             end_ms,
             phases,
             self.defects(index, end_us),
+            heats=[
+                self.temperature_celsius(index, at_us)
+                for at_us in (start_us, (start_us + end_us) // 2, end_us)
+            ],
             partitioned=self.partitioned_at(index, end_us),
         )
 
@@ -236,42 +245,3 @@ def parse_simulation(text: str) -> Simulation:
             f"{', '.join(MODELS)}, N from 1 to {MAX_GPUS}, and a scenario of {', '.join(SCENARIOS)}"
         )
     return Simulation(model_key, int(digits), name)
-
-
-def _timeline(model: Model, plan: Plan, index: int) -> Timeline:
-    """Let a GPU of a model play a plan; each GPU is elsewhere in its patterns."""
-    jobs = dict.fromkeys(job for _, act in plan.acts for job in act.jobs)
-    pids = {job: 20_011 + 331 * index + 17 * number for number, job in enumerate(jobs)}
-    warmer = scatter(index) % 5
-
-    def phase(number: int, start_us: int, act: Act) -> Phase:
-        if act.lost:
-            return Phase(start_us=start_us, celsius=model.idle_celsius, lost=True)
-        offset_us = scatter(index, number)
-        processes = _processes(model, act.jobs, pids.__getitem__)
-        work = act.work if model.links else act.work.without_links()
-        busy = act.busy.shifted(offset_us)
-        load = act.intensity * busy.on_us / busy.period_us
-        warmth = model.idle_celsius + warmer + load * (model.full_celsius - model.idle_celsius)
-        return Phase(
-            start_us=start_us,
-            busy=busy,
-            work=work,
-            throttles=tuple((reason, lowered.shifted(offset_us)) for reason, lowered in act.throttles),
-            idle_milliwatts=model.idle_watts * 1_000,
-            active_milliwatts=round((model.peak_watts - model.idle_watts) * 1_000 * act.intensity),
-            celsius=model.slowdown_celsius + 0.7 if act.hot else warmth,
-            processes=processes,
-            listed=tuple(Process(pid=one.pid, memory_used_bytes=one.memory_bytes) for one in processes),
-            memory_bytes=sum(one.memory_bytes for one in processes),
-            given=act.given,
-        )
-
-    return Timeline(plan.period_us, [phase(n, start_us, act) for n, (start_us, act) in enumerate(plan.acts)])
-
-
-def _processes(model: Model, jobs: tuple[Job, ...], pid_of: Callable[[Job], int]) -> tuple[SimProcess, ...]:
-    usable = model.memory_total_bytes - model.memory_reserved_bytes
-    return tuple(
-        SimProcess(pid_of(job), job.user, job.command, round(usable * job.memory_share)) for job in jobs
-    )

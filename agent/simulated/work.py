@@ -77,6 +77,29 @@ SERVING = Work(
     nvlink_rx_bytes=1_307,
 )
 
+SIMULATING = Work(
+    graphics=PER_MILLE,
+    sm=917,
+    occupancy=473,
+    integer=208,
+    tensor=0,
+    tensor_dfma=0,
+    tensor_hmma=0,
+    tensor_dmma=0,
+    tensor_imma=0,
+    dram=702,
+    fp64=366,
+    fp32=41,
+    fp16=0,
+    pcie_tx_bytes=107,
+    pcie_rx_bytes=94,
+    nvlink_tx_bytes=5_233,
+    nvlink_rx_bytes=5_240,
+)
+
+SPINNING = NO_WORK._replace(graphics=PER_MILLE, sm=121, occupancy=4, integer=17, dram=2)
+"""A collective waits for a GPU that does not come: some multiprocessors look at memory again and again."""
+
 NOTEBOOK = Work(
     graphics=PER_MILLE,
     sm=296,

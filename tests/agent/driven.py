@@ -1,7 +1,7 @@
 """A sampler that looks at a simulated driver in virtual time: what the tests of the probe share."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ctypes import addressof, c_ulonglong, c_void_p, cast
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from agent.clock import VirtualClock
 from agent.inventory import enumerate_devices
 from agent.nvml import Nvml
 from agent.pieces import PARTS, SLICE_QUANTITIES
+from agent.prober import HUNG_SECONDS
 from agent.quantities import QUANTITIES
 from agent.sampler import Sampler
 from agent.sanity import BOUNDS
@@ -21,7 +22,7 @@ from agent.simulated.calling import plain, target
 from agent.simulated.faults import parse_faults, resolve, split
 from agent.simulated.scenario import parse_simulation
 from agent.simulator import Library, install
-from agent.tick import Reading, Tick
+from agent.tick import Gpu, Reading, Tick
 
 BLOCK_MS = 1_767_700_800_000
 """6 January 2026, 12:00 UTC: from minute 2 to 4 of every ten, GPU 0 of the scenario `lost` is gone."""
@@ -77,9 +78,16 @@ class Driver(Library):
     `codes` holds codes to answer instead, by function, or by function and number of the GPU; `meddle` sees
     every answer; `opened_us` are the moments at which the library was initialised. `asked` counts questions
     by function and first argument: by field, kind of sample or threshold. `names` are all names looked for.
+    A call that hangs for longer than `patience_seconds` raises Stuck; without, it comes back when it can.
     """
 
-    def __init__(self, text: str, clock: BentClock, refuse: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self,
+        text: str,
+        clock: BentClock,
+        refuse: frozenset[str] = frozenset(),
+        patience_seconds: float | None = None,
+    ) -> None:
         kind, faults = split(resolve(text, clock.began_ms / 1000))
         simulation = parse_simulation(kind)
         self.clock = clock
@@ -88,12 +96,14 @@ class Driver(Library):
         self.opened_us: list[int] = []
         self.asked: Counter[tuple[str, int]] = Counter()
         self.names: set[str] = set()
+        self._patience_seconds = patience_seconds
+        self._hung_seconds = 0.0
         super().__init__(
             simulation,
             clock.true_us,
             refuse=refuse,
             faults=parse_faults(faults, simulation.count),
-            wait=clock.wait,
+            wait=self._wait,
         )
         install(self)
 
@@ -106,6 +116,16 @@ class Driver(Library):
         if name == "nvmlDeviceGetProcessUtilization":
             return partial(self._dated_shares, super().__getattr__(name))
         return super().__getattr__(name)
+
+    def hangs(self, gpu: int) -> bool:
+        """Tell whether calls on a GPU do not come back now."""
+        return self.faults.now("hang", gpu, self.clock.true_us()) is not None
+
+    def _wait(self, seconds: float) -> bool:
+        self._hung_seconds = self._hung_seconds + seconds if self._failing.stuck else 0.0
+        if self._patience_seconds is not None and self._hung_seconds > self._patience_seconds:
+            raise Stuck
+        return self.clock.wait(seconds)
 
     def _init(self, *flags: object) -> int:
         self.opened_us.append(self.clock.true_us())
@@ -166,10 +186,22 @@ class Driver(Library):
         return code
 
 
+class Unhurried(SamplerSettings):
+    """May poll as seldom as it likes: a driver that refuses samples has no rings that would wrap."""
+
+    def __post_init__(self) -> None:
+        """Refuse nothing."""
+
+
+class Stuck(Exception):  # noqa: N818  no error of the driver, and nobody but the rig knows it
+    """A call on a GPU has hung for so long that a parent would have begun another probe without it."""
+
+
 class Rig:
     """A sampler, its clock and the driver that it looks at; `run` gives what it yields.
 
-    The text may carry faults; their times count from the rig's beginning.
+    The text may carry faults; their times count from the rig's beginning. With `guarded` it does what the
+    parent of a probe does: begins another one without a GPU that hangs, and takes it in when it answers.
     """
 
     def __init__(
@@ -178,29 +210,54 @@ class Rig:
         *refuse: str,
         happenings: Sequence[Happening] = (),
         interval_seconds: float = 10,
+        poll_seconds: float = 1,
+        guarded: bool = False,
         start_ms: int = START_MS,
         gpus_folder: Path = NOWHERE,
     ) -> None:
         self.text = text
         self.clock = BentClock(start_ms, happenings)
-        self.driver = Driver(text, self.clock, frozenset(refuse))
+        self.refused = frozenset(refuse)
+        kind = Unhurried if "samples" in refuse else SamplerSettings
+        self.settings = kind(interval_seconds=interval_seconds, poll_seconds=poll_seconds)
+        self.guarded = guarded
+        self.gpus_folder = gpus_folder
+        self.shunned: dict[int, Gpu | None] = {}
+        self.begin()
         self.simulation = self.driver.simulation
-        settings = SamplerSettings(interval_seconds=interval_seconds)
+
+    def begin(self) -> None:
+        """Begin a probe, as a process of its own would be: with a library that nobody opened yet."""
+        patience = HUNG_SECONDS if self.guarded else None
+        self.driver = Driver(self.text, self.clock, self.refused, patience)
         self.nvml = Nvml()
-        self.sampler = Sampler(self.nvml, self.clock, settings, "hall2-n017", gpus_folder=gpus_folder)
+        self.sampler = Sampler(
+            self.nvml, self.clock, self.settings, "hall2-n017", self.shunned, gpus_folder=self.gpus_folder
+        )
         self.stream = self.sampler.ticks()
 
     def run(self, seconds: float) -> list[Tick]:
         """Give the ticks of so much more time, up to the first that ends after it."""
+        return list(self.live(seconds))
+
+    def live(self, seconds: float) -> Iterator[Tick]:
+        """Give the same ticks, each when it has ended."""
         until_ns = self.clock.monotonic_ns() + round(seconds * 1e9)
-        ticks = []
         while self.clock.monotonic_ns() < until_ns:
-            ticks.append(self.tick())
-        return ticks
+            yield self.tick()
 
     def tick(self) -> Tick:
         """Give the next tick."""
-        return next(tick for tick in self.stream if tick is not None)
+        for gpu in [gpu for gpu in self.shunned if not self.driver.hangs(gpu)]:
+            del self.shunned[gpu]
+            self.sampler.admit(gpu)
+        try:
+            return next(tick for tick in self.stream if tick is not None)
+        except Stuck:
+            stuck = [gpu for gpu in range(self.simulation.count) if self.driver.hangs(gpu)]
+            self.shunned |= {gpu: self.simulation.gpu(gpu) for gpu in stuck}
+            self.begin()
+            return self.tick()
 
     def uuid(self, index: int) -> str:
         """Name a GPU."""

@@ -77,12 +77,15 @@ def test_a_fault_has_a_window(text: str, window: tuple[int, int]) -> None:
 
 
 def test_numbers_follow_the_gpus() -> None:
-    """A count that is left out is 1; a layout is kept as it is written."""
+    """A count that is left out is 1; a word stands for itself, and a layout is kept as it is written."""
     assert only("slowcalls=1-2:250").numbers == (250,)
     assert only("xid=2:79@5").numbers == (79, 1)
     assert only("xid=2:79*300@5").numbers == (79, 300)
     assert only("ecc=2:5:1@7").numbers == (5, 1)
-    assert only("mig=0:3g.71gb+1g.18gb+me@7..9").layout == "3g.71gb+1g.18gb+me"
+    slowed = only("slowed=2:power_brake:30")
+    assert (slowed.word, slowed.numbers) == ("power_brake", (30,))
+    assert only("plays=1:stalled").word == "stalled"
+    assert only("mig=0:3g.71gb+1g.18gb+me@7..9").word == "3g.71gb+1g.18gb+me"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +115,13 @@ def test_numbers_follow_the_gpus() -> None:
         "xid=1:79*0@5",
         "ecc=1:5@7",
         "mig=0",
+        "plays=1:chess",
+        "slowed=1:laziness:50",
+        "slowed=1:50:power_cap",
+        "heat=1:core",
+        "heat=1:core:warm",
+        "memory=1:full",
+        "errors=1:typo:5",
     ],
 )
 def test_a_fault_that_is_none_is_refused_in_one_sentence(text: str) -> None:
@@ -421,7 +431,7 @@ def test_defects_come_and_go() -> None:
     """What is asked about health tells each fault while it lasts."""
     rig = Rig(
         "h200x1!unpersistent@+10..+20!remap@+10..+20!linkdown=0:7@+10..+20!narrow=0:8@+10..+20"
-        "!recovery=0:2@+10..+20!fabric=0:2@+10..+20"
+        "!recovery=0:2@+10..+20!fabric=0:2@+10..+20!slowlink=0:3@+10..+20"
     ).open()
     seen = []
     for seconds in (5, 15, 25):
@@ -435,12 +445,21 @@ def test_defects_come_and_go() -> None:
                 rig.field(144).value.ullVal,
                 [rig.field(165, scope=link).value.ullVal for link in (6, 7)],
                 pynvml.nvmlDeviceGetCurrPcieLinkWidth(handle),
+                pynvml.nvmlDeviceGetCurrPcieLinkGeneration(handle),
                 rig.field(230).value.ullVal,
                 fabric.state,
             )
         )
-    sound = (1, 0, [1, 1], 16, 0, 3)
-    assert seen == [sound, (0, 1, [1, 0], 8, 2, 2), sound]
+    sound = (1, 0, [1, 1], 16, 5, 0, 3)
+    assert seen == [sound, (0, 1, [1, 0], 8, 3, 2, 2), sound]
+
+
+def test_a_wrong_word_is_refused_with_the_choices() -> None:
+    """The kind's own, before all kinds."""
+    with pytest.raises(
+        SettingsError, match="knows no 'full', only remap_failed, page_pending, sram_exceeded"
+    ):
+        only("memory=1:full")
 
 
 # Garbage
