@@ -83,7 +83,7 @@ def replay(recording: Path, here: Path, runs: int) -> None:
 
 
 def held_idle(recording: Path, here: Path, workload: str) -> tuple[int, int]:
-    """Tell how many GPUs of a recording are flagged held idle where all work is of a class, and of how many."""
+    """Tell how many GPUs of a recording are flagged held idle where all work is of a class, of how many."""
     settings, journal = here / f"{workload}.toml", here / f"{workload}.db"
     settings.write_text(f'[states]\ndefault_workload = "{workload}"\n', encoding="utf-8")
     timed(["replay", str(recording), "--journal", str(journal), "--settings", str(settings)])

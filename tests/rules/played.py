@@ -198,7 +198,9 @@ _POWER_AND_LINKS = {
 
 _USE = {
     "stalled": Played(text="h200x2:training!plays=1:stalled@+60..+1200", warms_seconds=MINUTE),
-    "straggler": Played(text="h200x3:training!plays=1:waiting@+60..+2200", warms_seconds=4 * MINUTE),
+    "straggler": Played(
+        text="h200x3:training!plays=1:waiting@+60..+2200", warms_seconds=4 * MINUTE, cools_seconds=4 * MINUTE
+    ),
     "held_without_process": Played(
         text="h200x1:training!plays=0:given@+60..+2400", warms_seconds=HOUR / 2, every_seconds=30
     ),
