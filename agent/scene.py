@@ -1,7 +1,7 @@
 """What rules judge: all that is known of a node after an interval, now or read back from the journal."""
 
 import sqlite3
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -50,14 +50,14 @@ Judge = Callable[[Scene], Iterable[Finding]]
 def scenes(db: sqlite3.Connection, from_ms: int, until_ms: int, quantities: Iterable[str]) -> Iterator[Scene]:
     """Read the intervals that end in (from_ms, until_ms], with some quantities, oldest first.
 
-    Of an XID the journal keeps how often it came and when it last did: all of them count as of then.
-    Raises sqlite3.Error.
+    Of an XID the journal keeps, for each boot, when it came first and last and how often: one counts as of
+    the first time, all others as of the last. Raises sqlite3.Error.
     """
     names = tuple(name for name in quantities if name in QUANTITIES)
     gpus = {gpu_id: (uuid, model) for gpu_id, uuid, model in db.execute("SELECT id, uuid, model FROM gpu")}
     models = dict(gpus.values())
     workloads = dict(db.execute("SELECT id, workload FROM holder"))
-    xids = list(db.execute("SELECT uuid, number, sum(count), max(last_ms) FROM xid GROUP BY uuid, number"))
+    xids = list(db.execute("SELECT uuid, number, count, first_ms, last_ms FROM xid"))
     last, ticks = 0, _ticks(db, 0, from_ms, until_ms)
     while ticks:
         span, last = (ticks[0][0], ticks[-1][0]), ticks[-1][0]
@@ -71,9 +71,17 @@ def scenes(db: sqlite3.Connection, from_ms: int, until_ms: int, quantities: Iter
                 states=states,
                 models=models,
                 workloads=classes,
-                xids={(uuid, number): count for uuid, number, count, at_ms in xids if at_ms <= end_ms},
+                xids=_xids_at(end_ms, xids),
             )
         ticks = _ticks(db, last, from_ms, until_ms)
+
+
+def _xids_at(at_ms: int, rows: Iterable[tuple[str, int, int, int, int]]) -> Counter[tuple[str, int]]:
+    found: Counter[tuple[str, int]] = Counter()
+    for uuid, number, count, first_ms, last_ms in rows:
+        if first_ms <= at_ms:
+            found[uuid, number] += count if last_ms <= at_ms else 1
+    return found
 
 
 def _ticks(db: sqlite3.Connection, after: int, from_ms: int, until_ms: int) -> list[tuple[int, str, int]]:

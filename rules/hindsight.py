@@ -1,9 +1,7 @@
 """The past as rules judge it, from a journal: every interval, who held the GPUs in it, and which left."""
 
 import sqlite3
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import NamedTuple
@@ -24,7 +22,6 @@ _LENGTHS = """SELECT coalesce(end_ms - before_ms, end_ms - start_ms) AS length_m
         FROM (SELECT DISTINCT node_id, start_ms, end_ms FROM tick WHERE end_ms > ? AND end_ms <= ?)
     ) WHERE length_ms > 0 GROUP BY length_ms ORDER BY length_ms"""
 """From one end to the next: where GPUs were not seen together, ticks of a replay overlap."""
-_XIDS = "SELECT uuid, number, count, first_ms, last_ms FROM xid"
 _LEFT = "SELECT at_ms, uuid FROM event JOIN gpu ON gpu.id = gpu_id WHERE kind = 'gpu_left'"
 
 
@@ -79,28 +76,17 @@ def moments(
 ) -> Iterator[Moment]:
     """Read the intervals that end in (from_ms, until_ms], in the order in which they were entered.
 
-    Of an XID the journal keeps, for each boot, when it came first and last and how often: one counts as of
-    the first time, all others as of the last. A quantity that is newer than the file is not known. Call it
-    within one transaction: nothing may be written meanwhile. Raises sqlite3.Error.
+    How often an XID came is known as agent.scene.scenes says. A quantity that is newer than the file is not
+    known. Call it within one transaction: nothing may be written meanwhile. Raises sqlite3.Error.
     """
     columns = {row[1] for row in db.execute("PRAGMA table_info(reading)")}
     known = columns.intersection(quantities)
     left: dict[int, set[str]] = {}
     for at_ms, uuid in db.execute(_LEFT):
         left.setdefault(at_ms, set()).add(uuid)
-    xids = list(db.execute(_XIDS))
     seen = zip(scenes(db, from_ms, until_ms, known), _seats(db, from_ms, until_ms), strict=True)
     for scene, seats in seen:
-        counted = replace(scene, xids=_xids_at(scene.end_ms, xids)) if xids else scene
-        yield Moment(counted, seats, left.get(scene.end_ms, ()))
-
-
-def _xids_at(at_ms: int, rows: Iterable[tuple[str, int, int, int, int]]) -> Counter[tuple[str, int]]:
-    found: Counter[tuple[str, int]] = Counter()
-    for uuid, number, count, first_ms, last_ms in rows:
-        if first_ms <= at_ms:
-            found[uuid, number] += count if last_ms <= at_ms else 1
-    return found
+        yield Moment(scene, seats, left.get(scene.end_ms, ()))
 
 
 def _seats(db: sqlite3.Connection, from_ms: int, until_ms: int) -> Iterator[dict[str, tuple[Seat, ...]]]:

@@ -188,7 +188,7 @@ class Translator:
                 wanted, unknown = state_metric(condition.is_state), state_metric("unknown")
                 not_known = unknown.over("min_over_time", window)
                 never = f"{wanted.over('max_over_time', window)} == 0"
-                yield f"({self._state_now(condition.is_state)} == 0 and {never} and {not_known} == 0)"
+                yield f"(({self._state_now(condition.is_state)}) == 0 and {never} and {not_known} == 0)"
             else:
                 known = f" and {self._is_known(rule, key)}" if slots > 1 else ""
                 yield f"({metric.over(best, window)} {sign} {edge}{known})"

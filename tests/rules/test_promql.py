@@ -184,6 +184,18 @@ def test_a_gpu_that_moved_leaves_its_finding_behind(tmp_path: Path) -> None:
     assert promtool("test", "rules", path) == ""
 
 
+def test_a_state_that_is_not_known_closes_nothing(tmp_path: Path) -> None:
+    """What a GPU is no longer known to do, it may still do."""
+    idle = Condition(quantity="state", is_state="held_idle")
+    rule = Rule(name="idle", summary="idle", when={"i": idle}, clear_seconds=30.0, runbook=BOOK)
+    stage = Stage({"idle": rule})
+    states = [State.HELD_IDLE, *[State.UNKNOWN] * 9, State.ACTIVE, State.UNKNOWN, *[State.ACTIVE] * 3]
+    here = {GPUS[0]: "NVIDIA H200"}
+    scenes = [replace(stage.scene({}, state=state), models=here) for state in states]
+    assert [len(one) for one in judged({"idle": rule}, scenes)] == [1] * 10 + [0] * 5
+    assert agree(tmp_path, {"idle": ({"idle": rule}, scenes)}) == 1
+
+
 def test_rules_that_are_switched_off_are_not_exported() -> None:
     """Nor do they keep others quiet."""
     off = replace(HOT, name="off", enabled=False)
