@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.quantities import QUANTITIES, Amount
+from agent.schema import columns
 from agent.tick import Condition, Finding, Reading, State, reading_of
 
 _BATCH_TICKS = 100
@@ -50,8 +51,9 @@ Judge = Callable[[Scene], Iterable[Finding]]
 def scenes(db: sqlite3.Connection, from_ms: int, until_ms: int, quantities: Iterable[str]) -> Iterator[Scene]:
     """Read the intervals that end in (from_ms, until_ms], with some quantities, oldest first.
 
-    Of an XID the journal keeps, for each boot, when it came first and last and how often: one counts as of
-    the first time, all others as of the last. Raises sqlite3.Error.
+    A quantity that is newer than the file is not known. Of an XID the journal keeps, for each boot, when it
+    came first and last and how often: one counts as of the first time, all others as of the last. Raises
+    sqlite3.Error.
     """
     names = tuple(name for name in quantities if name in QUANTITIES)
     gpus = {gpu_id: (uuid, model) for gpu_id, uuid, model in db.execute("SELECT id, uuid, model FROM gpu")}
@@ -99,8 +101,8 @@ def _readings(
     gpus: Mapping[int, tuple[str, str]],
 ) -> defaultdict[int, list[Reading]]:
     found: defaultdict[int, list[Reading]] = defaultdict(list)
-    columns = ", ".join(("tick_id", "gpu_id", "condition", "start_ms", "end_ms", *names))
-    query = f"SELECT {columns} FROM reading WHERE tick_id BETWEEN ? AND ?"  # noqa: S608  names of ours
+    own = columns(db, "reading", ("tick_id", "gpu_id", "condition", "start_ms", "end_ms", *names))
+    query = f"SELECT {own} FROM reading WHERE tick_id BETWEEN ? AND ?"  # noqa: S608  names of ours
     for tick_id, gpu_id, condition, start_ms, end_ms, *values in db.execute(query, span):
         known = dict(zip(names, values, strict=True))
         uuid = gpus[gpu_id][0]

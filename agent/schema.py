@@ -336,6 +336,12 @@ def _add_columns(db: sqlite3.Connection, table: str, names: Iterable[str]) -> No
             db.execute(f"ALTER TABLE {table} ADD COLUMN {name} REAL")
 
 
+def columns(db: sqlite3.Connection, table: str, names: Iterable[str]) -> str:
+    """Write columns of a table as SQL selects them; NULL in place of those that are newer than the file."""
+    known = {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
+    return ", ".join(f"{table}.{name}" if name in known else "NULL" for name in names)
+
+
 def _in_transaction(db: sqlite3.Connection, step: Callable[[sqlite3.Connection], None], number: int) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from agent.pieces import SLICE_QUANTITIES
 from agent.quantities import QUANTITIES, Amount
 from agent.restore import FOREVER_MS, HOLDER
+from agent.schema import columns
 from agent.tick import Gpu
 
 _GPU = tuple(field.name for field in fields(Gpu) if field.name not in ("uuid", "index", "pci_bus"))
@@ -20,11 +21,9 @@ _SEATS = f"""
     SELECT gpu.id, node.name, position, uuid, from_ms, coalesce(to_ms, {FOREVER_MS}), pci_bus,
         {", ".join(_GPU)}
     FROM place JOIN gpu ON gpu.id = gpu_id JOIN node ON node.id = node_id ORDER BY from_ms"""
-_READINGS = f"""
-    SELECT tick_id, gpu_id, condition, {", ".join(QUANTITIES)} FROM reading
-    WHERE tick_id > ? AND tick_id <= ?"""
-_SLICES = f"""
-    SELECT tick_id, gpu_id, uuid, profile, weight_ratio, {", ".join(SLICE_QUANTITIES)} FROM slice_reading
+_READINGS = "SELECT tick_id, gpu_id, condition, {} FROM reading WHERE tick_id > ? AND tick_id <= ?"
+_SLICES = """
+    SELECT tick_id, gpu_id, uuid, profile, weight_ratio, {} FROM slice_reading
     WHERE tick_id > ? AND tick_id <= ?"""
 _POSTINGS = f"""
     SELECT tick_id, gpu_id, state, start_ms, elapsed_ms, energy_mj, busy_us, slice,
@@ -166,7 +165,8 @@ def seats(db: sqlite3.Connection) -> defaultdict[int, list[Seat]]:
 def readings(db: sqlite3.Connection, span: Span) -> defaultdict[int, list[ReadRow]]:
     """Read the readings of some ticks."""
     found = defaultdict(list)
-    for tick_id, gpu_id, condition, *values in db.execute(_READINGS, span):
+    asked = _READINGS.format(columns(db, "reading", QUANTITIES))
+    for tick_id, gpu_id, condition, *values in db.execute(asked, span):
         found[tick_id].append(ReadRow(gpu_id, condition, values))
     return found
 
@@ -174,7 +174,8 @@ def readings(db: sqlite3.Connection, span: Span) -> defaultdict[int, list[ReadRo
 def slices(db: sqlite3.Connection, span: Span) -> defaultdict[int, list[SliceRow]]:
     """Read the slices of some ticks."""
     found = defaultdict(list)
-    for tick_id, gpu_id, uuid, profile, weight_ratio, *values in db.execute(_SLICES, span):
+    asked = _SLICES.format(columns(db, "slice_reading", SLICE_QUANTITIES))
+    for tick_id, gpu_id, uuid, profile, weight_ratio, *values in db.execute(asked, span):
         found[tick_id].append(SliceRow(gpu_id, uuid, profile, weight_ratio, values))
     return found
 

@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 from agent.quantities import QUANTITIES, Amount
 from agent.restore import HOLDER
+from agent.schema import columns
 from exporters import past
 
 PIECE_TICKS = 20
 TEXTS = ("gpu", "node", "model", "owner", "holder")
 """Columns of text, before those of the quantities."""
 _NAME = HOLDER.index("name")
-_READINGS = f"""
-    SELECT tick_id, gpu_id, reading.start_ms, reading.end_ms, gpu.uuid, node.name, gpu.model,
-        {", ".join(f"reading.{name}" for name in QUANTITIES)}
+_READINGS = """
+    SELECT tick_id, gpu_id, reading.start_ms, reading.end_ms, gpu.uuid, node.name, gpu.model, {}
     FROM reading JOIN tick ON tick.id = tick_id JOIN node ON node.id = tick.node_id
     JOIN gpu ON gpu.id = gpu_id
     WHERE tick_id > ? AND tick_id <= ? ORDER BY tick_id, gpu_id, reading.end_ms"""
@@ -41,11 +41,12 @@ class Line(NamedTuple):
 def pieces(db: sqlite3.Connection, span: past.Span) -> Iterator[list[Line]]:
     """Read the lines of some ticks, in their order, a few ticks at a time. Raises sqlite3.Error."""
     after, last = span
+    asked = _READINGS.format(columns(db, "reading", QUANTITIES))
     while ticks := past.ticks(db, (after, last), PIECE_TICKS):
         piece = after, ticks[-1].id
         holders = {tick_id: _largest(rows) for tick_id, rows in past.postings(db, piece).items()}
         lines = []
-        for tick_id, gpu_id, start_ms, end_ms, uuid, node, model, *values in db.execute(_READINGS, piece):
+        for tick_id, gpu_id, start_ms, end_ms, uuid, node, model, *values in db.execute(asked, piece):
             owner, holder = holders.get(tick_id, {}).get(gpu_id, ("", ""))
             lines.append(Line(start_ms, end_ms, (uuid, node, model, owner, holder), values))
         yield lines

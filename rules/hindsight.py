@@ -76,15 +76,13 @@ def moments(
 ) -> Iterator[Moment]:
     """Read the intervals that end in (from_ms, until_ms], in the order in which they were entered.
 
-    How often an XID came is known as agent.scene.scenes says. A quantity that is newer than the file is not
-    known. Call it within one transaction: nothing may be written meanwhile. Raises sqlite3.Error.
+    What is known is as agent.scene.scenes says. Call it within one transaction: nothing may be written
+    meanwhile. Raises sqlite3.Error.
     """
-    columns = {row[1] for row in db.execute("PRAGMA table_info(reading)")}
-    known = columns.intersection(quantities)
     left: dict[int, set[str]] = {}
     for at_ms, uuid in db.execute(_LEFT):
         left.setdefault(at_ms, set()).add(uuid)
-    seen = zip(scenes(db, from_ms, until_ms, known), _seats(db, from_ms, until_ms), strict=True)
+    seen = zip(scenes(db, from_ms, until_ms, quantities), _seats(db, from_ms, until_ms), strict=True)
     for scene, seats in seen:
         yield Moment(scene, seats, left.get(scene.end_ms, ()))
 

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import shutil
 import signal
+import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
@@ -141,6 +143,23 @@ def exported(path: Path, journal: Path, form: str, *more: str) -> bytes:
     out = path / f"out.{form}"
     assert main(["export", "--journal", str(journal), "--format", form, "--out", str(out), *more]) == 0
     return out.read_bytes()
+
+
+@pytest.mark.parametrize("form", ["influx", "openmetrics", "csv"])
+def test_a_journal_without_the_newest_quantities_is_written_as_it_is(
+    form: str, journal: Path, tmp_path: Path
+) -> None:
+    """No agent has opened it since gputally learnt of them: they are not known, all else is."""
+    older = tmp_path / "older.db"
+    shutil.copyfile(journal, older)
+    with closing(sqlite3.connect(older)) as db:
+        db.execute("ALTER TABLE reading DROP COLUMN temperature_margin_celsius")
+        db.execute("ALTER TABLE slice_reading DROP COLUMN memory_used_bytes")
+        db.commit()
+    whole, told = exported(tmp_path, journal, form), exported(tmp_path, older, form)
+    assert b"temperature_margin_celsius" in whole
+    assert 0.5 * len(whole) < len(told) < len(whole)
+    assert (b"temperature_margin_celsius" in told) == (form == "csv")  # the column is there, and empty
 
 
 def test_line_protocol_is_the_whole_history(journal: Path, tmp_path: Path) -> None:
