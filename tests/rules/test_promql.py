@@ -23,7 +23,7 @@ from rules.series import span
 from tests.rules.histories import TURNS, World, history, shortened, some_rules
 from tests.rules.scenes import GPUS, INTERVAL_MS, Stage
 from tests.rules.test_engine import HOT, margin
-from tests.rules.unit_tests import Open, judged, promtool, unit_test, write
+from tests.rules.unit_tests import Open, judged, promtool, unit_test, unit_tested, write
 from tests.stores.server import program
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +49,7 @@ def agree(folder: Path, several: Mapping[str, tuple[Mapping[str, Rule], Sequence
         changed += changes(found)
         test = unit_test(scenes, found)
         files += [write(folder, f"{name}_{ruler}", rules, [test], ruler) for ruler in RULERS]
-    said = promtool("test", "rules", *files)
+    said = unit_tested(files)
     assert not said, said[:10_000]
     return changed
 
@@ -65,8 +65,8 @@ def by_chance(first: int, count: int) -> dict[str, tuple[dict[str, Rule], list[S
 
 
 def test_random_rules_open_and_close_as_on_the_node(tmp_path: Path) -> None:
-    """Ten histories with gaps, resets and lost GPUs: the same findings after each single interval."""
-    assert agree(tmp_path, by_chance(0, 10)) > 250
+    """Six histories with gaps, resets and lost GPUs: the same findings after each single interval."""
+    assert agree(tmp_path, by_chance(0, 6)) > 150
 
 
 @pytest.mark.slow
@@ -76,11 +76,12 @@ def test_many_random_rules_open_and_close_as_on_the_node(tmp_path: Path, block: 
     assert agree(tmp_path, by_chance(1_000 + 20 * block, 20)) > 500
 
 
-def test_built_in_rules_open_and_close_as_on_the_node(tmp_path: Path) -> None:
+@pytest.mark.parametrize("turns", [TURNS // 3, pytest.param(TURNS, marks=pytest.mark.slow)])
+def test_built_in_rules_open_and_close_as_on_the_node(tmp_path: Path, turns: int) -> None:
     """All of them, with short windows, on values on and around their limits."""
     rules = shortened(built_in())
     chance = random.Random(6)  # noqa: S311  no secrets
-    assert agree(tmp_path, {"built_in": (rules, history(chance, World.of(rules), TURNS))}) > 200
+    assert agree(tmp_path, {"built_in": (rules, history(chance, World.of(rules), turns))}) > turns
 
 
 def test_prometheus_takes_what_is_exported(tmp_path: Path) -> None:
