@@ -165,11 +165,13 @@ def _lines(told: Told, gpu: GpuNow | None, settings: Settings) -> list[str]:
         f"{told.number}  {one.severity}: {one.rule} on {tidy(where)} since {moment(one.opened_ms)}{until}",
         f"    for {duration(lasted_ms)}{often}: {gpu_hours} GPU-hours{_money(lasted_ms, settings)}",
     ]
-    if one.held_by:
-        lines.append(f"    held then by {tidy(one.held_by)}")
+    now = ""
     if one.closed_ms is None and gpu and gpu.owners:
-        who, whose = ", ".join(gpu.holders) or "somebody", ", ".join(gpu.owners)
-        lines.append(f"    held by {tidy(who)} of {tidy(whose)}")
+        now = f"{', '.join(gpu.holders) or 'somebody'} of {', '.join(gpu.owners)}"
+    if one.held_by and one.held_by != now:
+        lines.append(f"    held then by {tidy(one.held_by)}")
+    if now:
+        lines.append(f"    held by {tidy(now)}")
     return [*lines, *_remarks(told), f"    {one.summary}", f"    do: {one.action}"]
 
 

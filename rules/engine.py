@@ -6,6 +6,7 @@ finding is open, whether it held by the limit for closing. What is not known nei
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from math import ceil
 from statistics import median
 from typing import NamedTuple
@@ -55,13 +56,17 @@ class _Sight(NamedTuple):
 
 
 class _Gpu:
-    """What is kept of a GPU: its tracks in the order of the plans, when it was judged last, what is open."""
+    """What is kept of a GPU: its tracks in the order of the plans, when it was judged last, what is open.
 
-    __slots__ = ("open", "slot", "tracks")
+    `xids` are the counts of the interval before.
+    """
+
+    __slots__ = ("open", "slot", "tracks", "xids")
 
     def __init__(self, plans: Sequence[Sequence[_Plan]]) -> None:
         self.tracks = [tuple([Track(plan.grown_slots) for plan in several]) for several in plans]
         self.slot = 0
+        self.xids = _NO_XIDS
         self.open: dict[str, Finding] = {}
 
 
@@ -165,6 +170,7 @@ class Engine:
                 firing.append(place)
         for place in firing:
             self._open(gpu, place, sight, before)
+        gpu.xids = sight.xids
         return gpu.open.values()
 
     def _go_on(self, gpu: _Gpu, place: int, sight: _Sight, *, fires: bool) -> bool:
@@ -211,13 +217,14 @@ class Engine:
         if rule.name in gpu.open or any(one in gpu.open or one in before for one in parents):
             return
         told = zip(self._plans[place], gpu.tracks[place], strict=True)
+        new = {number for number, count in sight.xids.items() if count > gpu.xids.get(number, 0)}
         gpu.open[rule.name] = Finding(
             rule=rule.name,
             severity=rule.severity,
             node=scene.node,
             uuid=sight.reading.uuid,
             opened_ms=scene.end_ms,
-            summary=f"{rule.summary} ({', '.join(_said(*one, sight) for one in told)})",
+            summary=f"{rule.summary} ({', '.join(_said(*one, sight, new) for one in told)})",
             action=rule.runbook.action,
         )
         for track in gpu.tracks[place]:
@@ -319,10 +326,13 @@ def _value(condition: Condition, sight: _Sight) -> float | None:
     return sight.values.get(condition.quantity)
 
 
-def _said(plan: _Plan, track: Track, sight: _Sight) -> str:
+def _said(plan: _Plan, track: Track, sight: _Sight, new_xids: AbstractSet[int]) -> str:
+    """Say what is seen of a condition; of XIDs, which came in this interval."""
     condition = plan.condition
     if condition.is_state:
         return f"state {condition.is_state}"
+    if numbers := sorted(new_xids & set(condition.xids)):
+        return f"XID {', '.join(map(str, numbers))}"
     value = _value(condition, sight)
     grown = ""
     if track.growth is not None:

@@ -86,7 +86,7 @@ def test_a_finding_tells_what_it_cost_and_whom(tmp_path: Path, capsys: Capture) 
     assert asked(path) == 1
     said = capsys.readouterr().out
     assert "2.00 GPU-hours, 6.00 at 3 an hour" in said
-    assert "held then by job 4711 of vision" in said
+    assert "    held by job 4711 of vision\n" in said
     assert asked(path, "explain", "1") == 1
     assert "meaning:" in capsys.readouterr().out
     (one,) = told(path, capsys)
@@ -107,7 +107,8 @@ def test_what_closed_is_told_with_since_only(path: Path, capsys: Capture) -> Non
     """And not with --open."""
     end_ms = now_ms() + INTERVAL_MS
     with books_at(path, now_ms=end_ms) as books:
-        books.post(steady_tick(end_ms - INTERVAL_MS), {}, judge=lambda _: [finding("critical", 0)])
+        open_now = [finding("critical", 0), finding("info", None)]
+        books.post(steady_tick(end_ms - INTERVAL_MS), {}, judge=lambda _: open_now)
         books.commit(end_ms)
     day = f"{time.gmtime().tm_year - 1}-01-01"
     assert rules_of(told(path, capsys)) == ["of_critical", "of_info"]

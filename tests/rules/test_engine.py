@@ -118,6 +118,31 @@ def test_a_finding_says_what_was_seen_and_what_to_do() -> None:
     assert (finding.action, finding.opened_ms) == ("look at the fans", one.end_ms)
 
 
+def test_a_finding_about_xids_names_those_that_came() -> None:
+    """Not how many, nor those of long ago."""
+    rule = Rule(
+        name="xid",
+        summary="an error",
+        when={
+            "x": Condition(
+                quantity="xid_errors_total",
+                comparison=Comparison.ABOVE,
+                number=0.0,
+                over_seconds=60.0,
+                xids=(48, 79, 94),
+            )
+        },
+        runbook=BOOK,
+    )
+    one = stage(rule)
+    one.xids = {(GPUS[0], 48): 3, (GPUS[0], 31): 1}
+    assert one.see({}) == set()
+    one.xids = {(GPUS[0], 48): 3, (GPUS[0], 31): 2, (GPUS[0], 94): 1, (GPUS[0], 79): 1}
+    one.see({})
+    (finding,) = one.engine._gpus[GPUS[0]].open.values()
+    assert finding.summary == "an error (XID 79, 94)"
+
+
 def test_a_parent_keeps_its_children_quiet() -> None:
     """While the GPU is down and for an interval more nothing else opens; what was open stays."""
     down = Rule(
