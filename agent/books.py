@@ -14,7 +14,7 @@ from agent.findings import Findings
 from agent.journal import Counted, Journal, Record
 from agent.lifelong import Lifelong
 from agent.quantities import Origin
-from agent.scene import Judge, Scene
+from agent.scene import Judge, Scene, jobs_of
 from agent.states import StateSettings
 from agent.tally import DAY_MS, Posting, Seat, Tally, Timeline
 from agent.tenures import Tenures
@@ -159,6 +159,9 @@ class Books:
             workloads={
                 uuid: frozenset(holder.workload for holder, _ in seats) for uuid, seats in self.seats.items()
             },
+            jobs=jobs_of(
+                {uuid: [(one.kind, one.name) for one, _ in seats] for uuid, seats in self.seats.items()}
+            ),
             xids={key: count.count for key, count in self.xids.counts.items()},
         )
 

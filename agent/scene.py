@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.quantities import QUANTITIES, Amount
@@ -17,7 +17,8 @@ _NO_BODY: frozenset[str] = frozenset()
 class Scene:
     """One interval of a node.
 
-    States, models and workloads are by UUID; XIDs are counted by UUID and number, over all time. `figures` is
+    States, models, workloads and jobs are by UUID; a GPU has a job where one holder with a name has it and no
+    other. XIDs are counted by UUID and number, over all time. `figures` is
     what the agent knows of itself, see NODE_FIGURES; the journal does not keep that.
     """
 
@@ -27,6 +28,7 @@ class Scene:
     states: Mapping[str, State]
     models: Mapping[str, str]
     workloads: Mapping[str, frozenset[str]]
+    jobs: Mapping[str, str] = field(default_factory=dict)
     xids: Mapping[tuple[str, int], int]
     figures: Mapping[str, Amount] = field(default_factory=dict)
 
@@ -58,14 +60,14 @@ def scenes(db: sqlite3.Connection, from_ms: int, until_ms: int, quantities: Iter
     names = tuple(name for name in quantities if name in QUANTITIES)
     gpus = {gpu_id: (uuid, model) for gpu_id, uuid, model in db.execute("SELECT id, uuid, model FROM gpu")}
     models = dict(gpus.values())
-    workloads = dict(db.execute("SELECT id, workload FROM holder"))
+    holders = {row[0]: row[1:] for row in db.execute("SELECT id, workload, kind, name FROM holder")}
     xids = list(db.execute("SELECT uuid, number, count, first_ms, last_ms FROM xid"))
     last, ticks = 0, _ticks(db, 0, from_ms, until_ms)
     while ticks:
         span, last = (ticks[0][0], ticks[-1][0]), ticks[-1][0]
-        readings, held = _readings(db, span, names, gpus), _held(db, span, gpus, workloads)
+        readings, held = _readings(db, span, names, gpus), _held(db, span, gpus, holders)
         for tick_id, node, end_ms in ticks:
-            states, classes = held[tick_id]
+            states, classes, names_of = held[tick_id]
             yield Scene(
                 node=node,
                 end_ms=end_ms,
@@ -73,6 +75,7 @@ def scenes(db: sqlite3.Connection, from_ms: int, until_ms: int, quantities: Iter
                 states=states,
                 models=models,
                 workloads=classes,
+                jobs=jobs_of(names_of),
                 xids=_xids_at(end_ms, xids),
             )
         ticks = _ticks(db, last, from_ms, until_ms)
@@ -110,17 +113,27 @@ def _readings(
     return found
 
 
-_Held = tuple[dict[str, State], dict[str, frozenset[str]]]
+def jobs_of(holders: Mapping[str, Collection[tuple[str, str]]]) -> dict[str, str]:
+    """Tell which job each GPU has, of all holders of each by kind and name."""
+    found: dict[str, str] = {}
+    for uuid, several in holders.items():
+        named = {f"{kind} {name}" for kind, name in several if name}
+        if len(named) == 1:
+            found[uuid] = named.pop()
+    return found
+
+
+_Held = tuple[dict[str, State], dict[str, frozenset[str]], dict[str, set[tuple[str, str]]]]
 
 
 def _held(
     db: sqlite3.Connection,
     span: tuple[int, int],
     gpus: Mapping[int, tuple[str, str]],
-    workloads: Mapping[int, str],
+    holders: Mapping[int, tuple[str, str, str]],
 ) -> defaultdict[int, _Held]:
-    """Tell states and classes of work of each tick, by the latest stretch in it; see agent.view.states_of."""
-    found: defaultdict[int, _Held] = defaultdict(lambda: ({}, {}))
+    """Tell states, classes of work and holders of each tick by the latest stretch; see view.states_of."""
+    found: defaultdict[int, _Held] = defaultdict(lambda: ({}, {}, {}))
     latest: dict[tuple[int, str], int] = {}
     query = """SELECT tick_id, gpu_id, state, start_ms, elapsed_ms, holder_id FROM posting
                WHERE tick_id BETWEEN ? AND ? AND (elapsed_ms > 0 OR holder_id IS NOT NULL)"""
@@ -130,11 +143,13 @@ def _held(
             latest[tick_id, uuid] = max(start_ms, latest.get((tick_id, uuid), 0))
     for tick_id, uuid, text, start_ms, _, holder_id in rows:
         if latest.get((tick_id, uuid)) == start_ms:
-            states, classes = found[tick_id]
+            states, classes, names = found[tick_id]
             state = State(text)
             states[uuid] = min(state, states.get(uuid, state), key=_ORDER.__getitem__)
             if holder_id is not None:
-                classes[uuid] = classes.get(uuid, _NO_BODY) | {workloads[holder_id]}
+                workload, *name = holders[holder_id]
+                classes[uuid] = classes.get(uuid, _NO_BODY) | {workload}
+                names.setdefault(uuid, set()).add((name[0], name[1]))
     return found
 
 

@@ -1,10 +1,11 @@
 """What a rule is: conditions that must hold for a while on a GPU, whom that concerns, and what to do then.
 
 A condition compares one quantity, tick by tick, with a number, with another quantity of the same GPU, or with
-the median of its peers (GPUs of the same model on the node); or it compares how much a counter grew over a
-while. A rule opens when each of its conditions holds and held at every tick of `for_seconds` that is known,
-and enough of these ticks are. It closes when one of them does not hold and never did in `clear_seconds`, as
-far as is known, with `until` in place of the limit. What is not known neither opens nor closes anything.
+the median of its peers (GPUs of the same model on the node, or of these the ones of the same job); or it
+compares how much a counter grew over a while. A rule opens when each of its conditions holds, held at every
+tick of `for_seconds` that is known, and enough of these ticks are. It closes when one of them does not hold
+and never did in `clear_seconds`, as far as is known, with `until` in place of the limit. What is not known
+neither opens nor closes anything.
 """
 
 import operator
@@ -26,8 +27,8 @@ SEVERITIES = ("critical", "warning", "info")
 """Gravest first."""
 LONGEST_SECONDS = 7 * 86_400.0
 LONGEST_NAME = 64
-PEERS = "peers"
-"""Instead of a quantity's name: the median of the peers."""
+PEERS, JOB = "peers", "job"
+"""Instead of a quantity's name: the median of the peers, or of those of them that the same holder has."""
 STATE, UP, XIDS = "state", "up", "xid_errors_total"
 FAULTS = tuple(one.value for one in GPU_FAULTS)
 """Why a GPU does not answer: 1 where that is so, else 0."""
@@ -122,16 +123,18 @@ class Condition:
             raise RuleError("over", "must lie between 0 and 7d")
 
     def _check_limit(self) -> None:
-        if self.of and self.of != PEERS and self.of not in _GAUGES:
+        if self.of and self.of not in (PEERS, JOB, *_GAUGES):
+            near = _like(self.of, _GAUGES)
             raise RuleError(
-                self.comparison,
-                f"a limit is a number, {PEERS!r} or a gauge, not {self.of!r}{_like(self.of, _GAUGES)}",
+                self.comparison, f"a limit is a number, {PEERS!r}, {JOB!r} or a gauge, not {self.of!r}{near}"
             )
         if self.of and self.quantity not in _GAUGES:
             raise RuleError(self.comparison, "only a gauge is compared with another quantity")
         if not self.of and (self.times, self.plus) != (1.0, 0.0):
             key = "plus" if self.plus else "times"
-            raise RuleError(key, f"belongs to a limit that is {PEERS!r} or another quantity, not a number")
+            raise RuleError(
+                key, f"belongs to a limit that is {PEERS!r}, {JOB!r} or another quantity, not a number"
+            )
         edge = self.plus if self.of else self.number
         if self.until is not None and (self.until < edge if self.is_falling else self.until > edge):
             side = "below" if self.is_falling else "above"

@@ -8,19 +8,18 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from math import ceil
-from statistics import median
 from typing import NamedTuple
 
 from agent.quantities import QUANTITIES
 from agent.scene import NODE_FIGURES, Scene
 from agent.tick import Condition as Health
-from agent.tick import Finding, Reading, State
-from rules.definition import FAULTS, PEERS, STATE, UP, XIDS, Condition, Rule, Subject, ancestors
+from agent.tick import Finding
+from rules.definition import JOB, PEERS, Condition, Rule, Subject, ancestors
 from rules.history import Track
+from rules.sight import Sight, medians, other_of, value_of
 
 LONGEST_STEPS = 1 << 16
 """More intervals at once than any window has."""
-FEWEST_PEERS = 3
 _NOBODY: frozenset[str] = frozenset()
 _NOTHING: Mapping[str, float | None] = {}
 _NO_XIDS: Mapping[int, int] = {}
@@ -42,17 +41,6 @@ class _Plan(NamedTuple):
     condition: Condition
     clear_slots: int
     grown_slots: int
-
-
-class _Sight(NamedTuple):
-    """What is judged of a GPU in an interval, which has this number."""
-
-    scene: Scene
-    reading: Reading
-    values: Mapping[str, float | None]
-    peers: Mapping[tuple[str, str], float]
-    xids: Mapping[int, int]
-    slot: int
 
 
 class _Gpu:
@@ -87,7 +75,10 @@ class Engine:
         self._interval_ms = interval_ms
         self._plans = [[self._plan(rule, one) for one in rule.when.values()] for rule in self._rules]
         self._of_peers = {
-            one.quantity for rule in self._rules for one in rule.when.values() if one.of == PEERS
+            (one.of, one.quantity)
+            for rule in self._rules
+            for one in rule.when.values()
+            if one.of in (PEERS, JOB)
         }
         self._names = [rule.name for rule in self._rules]
         self._classes = [rule.workloads for rule in self._rules]
@@ -140,7 +131,7 @@ class Engine:
 
     def judge(self, scene: Scene) -> list[Finding]:
         """Give all findings that are open after an interval, each as it was opened."""
-        peers = self._medians(scene)
+        peers = medians(scene, self._of_peers)
         xids: dict[str, dict[int, int]] = defaultdict(dict)
         for (uuid, number), count in scene.xids.items():
             xids[uuid][number] = count
@@ -149,10 +140,10 @@ class Engine:
         for reading in scene.readings:
             values = reading.__dict__ if reading.condition is Health.OK else _NOTHING
             of_gpu = xids[reading.uuid] if xids else _NO_XIDS
-            found += self._of_gpu(_Sight(scene, reading, values, peers, of_gpu, slot))
+            found += self._of_gpu(Sight(scene, reading, values, peers, of_gpu, slot))
         return found
 
-    def _of_gpu(self, sight: _Sight) -> Iterable[Finding]:
+    def _of_gpu(self, sight: Sight) -> Iterable[Finding]:
         uuid = sight.reading.uuid
         gpu = self._gpus.get(uuid)
         if gpu is None:
@@ -173,7 +164,7 @@ class Engine:
         gpu.xids = sight.xids
         return gpu.open.values()
 
-    def _go_on(self, gpu: _Gpu, place: int, sight: _Sight, *, fires: bool) -> bool:
+    def _go_on(self, gpu: _Gpu, place: int, sight: Sight, *, fires: bool) -> bool:
         """Look whether a finding that is open closes, and whether a rule of some classes of work applies."""
         rule, plans, tracks = self._rules[place], self._plans[place], gpu.tracks[place]
         workloads = sight.scene.workloads.get(sight.reading.uuid, _NOBODY)
@@ -210,7 +201,7 @@ class Engine:
                 for track in gpu.tracks[names[finding.rule]]:
                     track.stay_slot = gpu.slot  # as if it had held until now
 
-    def _open(self, gpu: _Gpu, place: int, sight: _Sight, before: Collection[str]) -> None:
+    def _open(self, gpu: _Gpu, place: int, sight: Sight, before: Collection[str]) -> None:
         """Open a finding, unless a parent is open or was before this interval."""
         rule, scene = self._rules[place], sight.scene
         parents = self._ancestors[rule.name]
@@ -230,22 +221,8 @@ class Engine:
         for track in gpu.tracks[place]:
             track.stay_slot = sight.slot
 
-    def _medians(self, scene: Scene) -> dict[tuple[str, str], float]:
-        """Give the medians that values are compared with, of models of which there are enough."""
-        found: dict[tuple[str, str], float] = {}
-        for quantity in self._of_peers:
-            by_model: dict[str, list[float]] = defaultdict(list)
-            for reading in scene.readings:
-                value = getattr(reading, quantity)
-                if value is not None:
-                    by_model[scene.models.get(reading.uuid, "")].append(value)
-            for model, several in by_model.items():
-                if len(several) >= FEWEST_PEERS:
-                    found[model, quantity] = median(several)
-        return found
 
-
-def _move(plans: Sequence[_Plan], tracks: Sequence[Track], sight: _Sight, steps: int) -> bool:
+def _move(plans: Sequence[_Plan], tracks: Sequence[Track], sight: Sight, steps: int) -> bool:
     """Move the conditions of a rule on by so many intervals; tell whether all held for long enough."""
     fires, slot = True, sight.slot
     for plan, track in zip(plans, tracks, strict=True):
@@ -270,70 +247,43 @@ def _move(plans: Sequence[_Plan], tracks: Sequence[Track], sight: _Sight, steps:
     return fires
 
 
-def _holds(plan: _Plan, track: Track, sight: _Sight) -> bool | None:
+def _holds(plan: _Plan, track: Track, sight: Sight) -> bool | None:
     """Tell whether a condition holds that is not plain; None where that is not known."""
     condition = plan.condition
-    value, limit = _value(condition, sight), condition.number
+    value, limit = value_of(condition, sight), condition.number
     if track.growth is not None:
         grown = track.growth.add(sight.slot, value)
         value = None if value is None else grown
     elif condition.of:
-        other = _other(condition, sight)
+        other = other_of(condition, sight)
         if other is None:
             return None
         limit = other + condition.plus
     return None if value is None else plan.compare(value, limit)
 
 
-def _stays(plan: _Plan, track: Track, sight: _Sight) -> bool:
+def _stays(plan: _Plan, track: Track, sight: Sight) -> bool:
     """Tell whether a value that is known is within the limit for closing."""
     condition = plan.condition
     if condition.until is None:
         return False
-    value = _value(condition, sight)
+    value = value_of(condition, sight)
     if track.growth is not None:
         value = track.growth.add(sight.slot, None)
     edge = condition.until
     if condition.of:
-        edge += _other(condition, sight) or 0.0
+        edge += other_of(condition, sight) or 0.0
     return value is not None and plan.compare(value, edge)
 
 
-def _other(condition: Condition, sight: _Sight) -> float | None:
-    """Give what a value is compared with, times its factor."""
-    if condition.of == PEERS:
-        model = sight.scene.models.get(sight.reading.uuid, "")
-        other = sight.peers.get((model, condition.quantity))
-    else:
-        other = sight.values.get(condition.of)
-    return None if other is None else other * condition.times
-
-
-def _value(condition: Condition, sight: _Sight) -> float | None:
-    """Give what a condition is about."""
-    scene, reading = sight.scene, sight.reading
-    if condition.quantity == STATE:
-        state = scene.states.get(reading.uuid)
-        return None if state is None or state is State.UNKNOWN else float(state.value == condition.is_state)
-    if condition.quantity == UP:
-        return float(reading.condition is Health.OK)
-    if condition.quantity in FAULTS:
-        return float(reading.condition.value == condition.quantity)
-    if condition.quantity == XIDS:
-        if not sight.xids:
-            return 0.0
-        return float(sum(count for number, count in sight.xids.items() if number in condition.xids))
-    return sight.values.get(condition.quantity)
-
-
-def _said(plan: _Plan, track: Track, sight: _Sight, new_xids: AbstractSet[int]) -> str:
+def _said(plan: _Plan, track: Track, sight: Sight, new_xids: AbstractSet[int]) -> str:
     """Say what is seen of a condition; of XIDs, which came in this interval."""
     condition = plan.condition
     if condition.is_state:
         return f"state {condition.is_state}"
     if numbers := sorted(new_xids & set(condition.xids)):
         return f"XID {', '.join(map(str, numbers))}"
-    value = _value(condition, sight)
+    value = value_of(condition, sight)
     grown = ""
     if track.growth is not None:
         value, grown = track.growth.add(sight.slot, None), f" grew in {condition.over_seconds:g} s by"

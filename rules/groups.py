@@ -9,8 +9,8 @@ import yaml
 from agent.alerts import alert_name
 from rules.definition import XIDS, Condition, Rule
 from rules.fleet import FleetRule
-from rules.promql import GROWTH, Translator
-from rules.series import metric_of, span
+from rules.promql import Translator
+from rules.series import GROWTH, metric_of, span
 
 SLOW_MS = 60_000
 """Rules about the fleet need not be judged more often."""

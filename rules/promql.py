@@ -15,22 +15,37 @@ Prometheus finds at once what a rule before recorded. vmalert does not before th
 present is worked out anew wherever it is asked for, and only the past is read from what was recorded.
 """
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from math import ceil
 
-from rules.definition import PEERS, STATE, XIDS, Condition, Rule, ancestors
-from rules.engine import FEWEST_PEERS
-from rules.series import OPPOSITE, SIGNS, Metric, figure, metric_of, span, state_metric
+from rules.definition import JOB, PEERS, STATE, XIDS, Condition, Rule, ancestors
+from rules.series import (
+    GROWTH,
+    OPEN,
+    OPPOSITE,
+    SIGNS,
+    Metric,
+    added,
+    edge_of,
+    figure,
+    has_level,
+    is_recorded,
+    limit_of,
+    metric_of,
+    recorded_name,
+    span,
+    state_metric,
+)
+from rules.sight import FEWEST_PEERS
 
 FAR = "1h"
 """So long may a store be out of service, or a counter unseen, until what it knew before is forgotten."""
 DELAY_PART = 5
 """Samples are looked at a fifth of an interval late: only then can a store find them for sure."""
+_PAIRINGS = {PEERS: "ignoring (gpu, uuid) group_left () ", JOB: "on (uuid) group_left () "}
+"""How a value finds what it is compared with, if that is no series of the same GPU."""
 LONGEST_UNSEEN_MS = 7 * 86_400_000
 """After so long a finding on a GPU that nobody saw any more is given up."""
-OPEN, GROWTH, CONDITION = "gputally:open", "gputally:growth", "gputally:condition"
-"""How the names of recorded series begin."""
 
 
 class Translator:
@@ -86,8 +101,8 @@ class Translator:
     def conditions(self, rule: Rule) -> Iterator[tuple[str, str]]:
         """Give name and expression of the conditions of a rule that are recorded."""
         for key, condition in rule.when.items():
-            name = _recorded(rule, key)
-            if _has_level(rule, condition):
+            name = recorded_name(rule, key)
+            if has_level(rule, condition):
                 yield name, self._level(rule, condition)
             elif condition.over_seconds:
                 yield name, self._grown(condition)
@@ -152,10 +167,10 @@ class Translator:
         slots = self.slots(rule.for_seconds)
         needed = ceil(rule.coverage_ratio * slots)
         for key, condition in rule.when.items():
-            sign, limit, worst = _limit(rule, condition)
-            if condition.quantity == STATE and not _has_level(rule, condition):
+            sign, limit, worst = limit_of(rule, condition)
+            if condition.quantity == STATE and not has_level(rule, condition):
                 yield from self._state_holds(condition, self.scraped(slots), needed)
-            elif self._is_late and _is_recorded(rule, condition):
+            elif self._is_late and is_recorded(rule, condition):
                 yield self._holds_throughout(rule, key, slots, needed)
             else:
                 metric, window = self._series(rule, key, slots)
@@ -167,8 +182,8 @@ class Translator:
 
     def _holds_throughout(self, rule: Rule, key: str, slots: int, needed: int) -> str:
         """Tell where a condition held in what was recorded of a window, and holds now."""
-        name, now = _recorded(rule, key), f"({self._now_of(rule, key)})"
-        sign, limit, worst = _limit(rule, rule.when[key])
+        name, now = recorded_name(rule, key), f"({self._now_of(rule, key)})"
+        sign, limit, worst = limit_of(rule, rule.when[key])
         if slots == 1:
             return f"({now} {sign} {limit})"
         before = self.before(slots)
@@ -181,10 +196,10 @@ class Translator:
         slots = self.slots(rule.clear_seconds)
         for key, condition in rule.when.items():
             metric, window = self._series(rule, key, slots)
-            sign, edge, best = _edge(rule, condition)
-            if self._is_late and _is_recorded(rule, condition):
+            sign, edge, best = edge_of(rule, condition)
+            if self._is_late and is_recorded(rule, condition):
                 yield self._fails_throughout(rule, key, slots)
-            elif condition.quantity == STATE and not _has_level(rule, condition):
+            elif condition.quantity == STATE and not has_level(rule, condition):
                 wanted, unknown = state_metric(condition.is_state), state_metric("unknown")
                 not_known = unknown.over("min_over_time", window)
                 never = f"{wanted.over('max_over_time', window)} == 0"
@@ -195,8 +210,8 @@ class Translator:
 
     def _fails_throughout(self, rule: Rule, key: str, slots: int) -> str:
         """Tell where a condition never held in what was recorded of a window, and fails now."""
-        name, now = _recorded(rule, key), f"({self._now_of(rule, key)})"
-        sign, edge, best = _edge(rule, rule.when[key])
+        name, now = recorded_name(rule, key), f"({self._now_of(rule, key)})"
+        sign, edge, best = edge_of(rule, rule.when[key])
         if slots == 1:
             return f"({now} {sign} {edge})"
         holds = f"{OPPOSITE.get(sign, '>')} {edge}"
@@ -205,19 +220,19 @@ class Translator:
     def _is_known(self, rule: Rule, key: str) -> str:
         """Tell where it is known in this interval whether a condition holds."""
         metric, _ = self._series(rule, key, 1)
-        window = self.recorded(1) if _is_recorded(rule, rule.when[key]) else self.now
+        window = self.recorded(1) if is_recorded(rule, rule.when[key]) else self.now
         return metric.over("last_over_time", window)
 
     def _now_of(self, rule: Rule, key: str) -> str:
         """Tell what is recorded of a condition in this interval."""
         condition = rule.when[key]
-        return self._level(rule, condition) if _has_level(rule, condition) else self._grown(condition)
+        return self._level(rule, condition) if has_level(rule, condition) else self._grown(condition)
 
     def _series(self, rule: Rule, key: str, slots: int) -> tuple[Metric, str]:
         """Give the series that a condition is asked of, and the window of so many intervals over it."""
         condition = rule.when[key]
-        if _is_recorded(rule, condition):
-            return Metric(_recorded(rule, key)), self.recorded(slots)
+        if is_recorded(rule, condition):
+            return Metric(recorded_name(rule, key)), self.recorded(slots)
         if condition.quantity == STATE:
             return state_metric(condition.is_state), self.scraped(slots)
         return metric_of(condition.quantity), self.scraped(slots)
@@ -235,9 +250,7 @@ class Translator:
         """Tell in each interval whether a condition holds: 2, 1, 0 or nothing."""
         value, limit, edge = self._sides(condition)
         sign = SIGNS[condition.comparison]
-        pairing = ""
-        if condition.of == PEERS:
-            pairing = "ignoring (gpu, uuid) group_left () "
+        pairing = _PAIRINGS.get(condition.of, "")
         if condition.is_state:
             level = f"2 * ({value})"
         elif edge is None:
@@ -269,16 +282,28 @@ class Translator:
         scaled = other if condition.times == 1 else f"{other} * {figure(condition.times)}"
         return (
             value,
-            f"({scaled}{_added(condition.plus)})",
-            None if until is None else f"({scaled}{_added(until)})",
+            f"({scaled}{added(condition.plus)})",
+            None if until is None else f"({scaled}{added(until)})",
         )
 
     def _other(self, condition: Condition) -> str:
+        several = metric_of(condition.quantity).over("last_over_time", self.now)
+        if condition.of == JOB:
+            return self._of_job(several)
         if condition.of != PEERS:
             return metric_of(condition.of).over("last_over_time", self.now)
-        several = metric_of(condition.quantity).over("last_over_time", self.now)
         middle = f"quantile without (gpu, uuid) (0.5, {several})"
         return f"({middle} and count without (gpu, uuid) ({several}) >= {FEWEST_PEERS})"
+
+    def _of_job(self, several: str) -> str:
+        """Give each GPU the median of those of its job: it has one where a single holder has a name."""
+        names = "node, model, kind, holder"
+        held = f'max by (uuid, {names}) (last_over_time(gpu_holder_info{{holder!=""}}{self.now}))'
+        job = f"({held} and on (uuid) (count by (uuid) ({held}) == 1))"
+        values = f"({job} * on (uuid) group_left () max by (uuid) ({several}))"
+        middle = f"quantile by ({names}) (0.5, {values})"
+        enough = f"count by ({names}) ({values}) >= {FEWEST_PEERS}"
+        return f"max by (uuid) ({job} * 0 + on ({names}) group_left () ({middle} and {enough}))"
 
     def _state_now(self, state: str) -> str:
         wanted = state_metric(state).over("last_over_time", self.now)
@@ -301,44 +326,3 @@ class Translator:
         if own:
             grown = f"sum without (xid) ({grown})"
         return f"({grown} and {read}\n  or {read} * 0)"
-
-
-def _has_level(rule: Rule, condition: Condition) -> bool:
-    """Tell whether it must be recorded if a condition holds, as no one number would tell."""
-    return bool(rule.workloads or condition.of)
-
-
-def _recorded(rule: Rule, key: str) -> str:
-    """Name the series of a condition; keys that differ in odd characters only are told apart by place."""
-    keys: Sequence[str] = list(rule.when)
-    plain = re.sub(r"\W", "_", key, flags=re.ASCII)
-    alike = [one for one in keys if re.sub(r"\W", "_", one, flags=re.ASCII) == plain]
-    return f"{CONDITION}:{rule.name}:{plain}{'' if len(alike) == 1 else keys.index(key)}"
-
-
-def _is_recorded(rule: Rule, condition: Condition) -> bool:
-    """Tell whether it is asked of a series that is recorded, and not of what nodes say."""
-    return bool(_has_level(rule, condition) or condition.over_seconds)
-
-
-def _limit(rule: Rule, condition: Condition) -> tuple[str, str, str]:
-    """Give sign and limit of a condition's series while it holds, and what gives its worst value."""
-    if _has_level(rule, condition):
-        return "==", "2", "min_over_time"
-    worst = "max_over_time" if condition.is_falling else "min_over_time"
-    return SIGNS[condition.comparison], figure(condition.number), worst
-
-
-def _edge(rule: Rule, condition: Condition) -> tuple[str, str, str]:
-    """Give sign and limit of a condition's series while it fails by `until`, and its best value."""
-    if _has_level(rule, condition):
-        return "==", "0", "max_over_time"
-    best = "min_over_time" if condition.is_falling else "max_over_time"
-    edge = condition.number if condition.until is None else condition.until
-    return OPPOSITE[SIGNS[condition.comparison]], figure(edge), best
-
-
-def _added(number: float) -> str:
-    if number == 0:
-        return ""
-    return f" + {figure(number)}" if number > 0 else f" - {figure(-number)}"

@@ -14,7 +14,7 @@ from itertools import pairwise
 from statistics import median_low
 
 from agent.quantities import QUANTITIES
-from agent.scene import Scene
+from agent.scene import Scene, jobs_of
 from agent.tick import Condition, State, reading_of
 from rules.definition import FAULTS, UP, XIDS
 from rules.hindsight import Moment, Seat, even
@@ -224,6 +224,9 @@ class Stored:
             states={uuid: one.state for uuid, one in known.items()},
             models={uuid: sight.model for uuid, sight in sights.items()},
             workloads={uuid: frozenset(seat.workload for seat in one.seats) for uuid, one in known.items()},
+            jobs=jobs_of(
+                {uuid: [(one.kind, one.name) for one in each.seats] for uuid, each in known.items()}
+            ),
             xids={(uuid, number): count for uuid, one in known.items() for number, count in one.xids.items()},
         )
         return Moment(scene, {uuid: one.seats for uuid, one in known.items() if one.seats})

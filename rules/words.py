@@ -1,6 +1,6 @@
 """Rules in words, for people."""
 
-from rules.definition import PEERS, Comparison, Condition
+from rules.definition import JOB, PEERS, Comparison, Condition
 
 _WORDS = {
     Comparison.AT_MOST: "at most",
@@ -41,6 +41,7 @@ def condition_in_words(condition: Condition) -> str:
 
 
 def _limit(condition: Condition, plus: float) -> str:
-    other = "the median of its peers" if condition.of == PEERS else condition.of
+    medians = {PEERS: "the median of its peers", JOB: "the median of its job"}
+    other = medians.get(condition.of, condition.of)
     scaled = other if condition.times == 1 else f"{condition.times:g} times {other}"
     return f"{scaled} {'+' if plus > 0 else '-'} {abs(plus):g}" if plus else scaled

@@ -9,7 +9,7 @@ from agent.quantities import QUANTITIES, Amount
 from agent.scene import Scene
 from agent.tick import Condition as Health
 from agent.tick import Reading, State, Workload, reading_of
-from rules.definition import PEERS, Comparison, Condition, Rule, Runbook
+from rules.definition import JOB, PEERS, Comparison, Condition, Rule, Runbook
 from tests.rules.scenes import INTERVAL_MS, NODE, START_MS
 
 GPUS = ("GPU-a", "GPU-b", "GPU-c", "GPU-d", "GPU-e")
@@ -22,7 +22,7 @@ GAUGES = (
 )
 COUNTERS = ("pcie_replays_total", "throttle_hw_thermal_seconds_total")
 NUMBERS = (31, 48, 79)
-KINDS = ("gauge", "gauge", "gauge", "other", "peers", "state", "up", "counter", "counter", "xids")
+KINDS = ("gauge", "gauge", "gauge", "other", "peers", "job", "state", "up", "counter", "counter", "xids")
 TURNS = 140
 SHORT_SECONDS = 100.0
 STATES = tuple(one for one in State if one is not State.UNKNOWN)
@@ -89,7 +89,7 @@ def _condition(chance: random.Random) -> Condition:
     return Condition(
         quantity=GAUGES[0] if kind == "other" else chance.choice(GAUGES),
         comparison=comparison,
-        of=PEERS if kind == "peers" else GAUGES[1],
+        of={"peers": PEERS, "job": JOB}.get(kind, GAUGES[1]),
         times=chance.choice((1.0, 0.5, 2.0)),
         plus=edge - 4,
         until=None if until is None else until - 4,
@@ -142,6 +142,7 @@ class _Gpu:
         self._steps = dict.fromkeys(world.counters, 0.0)
         self._health, self.state = Health.OK, State.ACTIVE
         self.workloads = frozenset({Workload.BATCH})
+        self.job = "slurm 1"
         self.xids: dict[tuple[str, int], int] = {}
 
     def turn(self, start_ms: int) -> Reading | None:
@@ -172,6 +173,8 @@ class _Gpu:
             self.state = chance.choice((State.ACTIVE, State.HELD_IDLE, *State))
         if chance.random() < 0.04:
             self.workloads = frozenset(chance.sample(list(Workload), chance.choice((0, 1, 1, 2))))
+        if chance.random() < 0.05:
+            self.job = chance.choice(("slurm 1", "slurm 1", "slurm 2", "pod 1", ""))
         if chance.random() < 0.06:
             self._health = chance.choice((Health.OK, Health.OK, Health.OK, Health.LOST, Health.HUNG))
 
@@ -200,5 +203,6 @@ def _scene(gpus: Mapping[str, _Gpu], readings: list[Reading], end_ms: int) -> Sc
         states={uuid: gpu.state if uuid in seen else State.UNKNOWN for uuid, gpu in gpus.items()},
         models=MODELS,
         workloads={uuid: gpu.workloads for uuid, gpu in gpus.items()},
+        jobs={uuid: gpu.job for uuid, gpu in gpus.items() if gpu.job},
         xids={key: count for gpu in gpus.values() for key, count in gpu.xids.items()},
     )

@@ -1,5 +1,6 @@
 """The engine: what opens, what closes, and what does neither."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from agent.tick import Condition as Health
@@ -268,3 +269,31 @@ def test_what_was_pending_goes_on_after_a_restart() -> None:
     three.engine.look_back([four.scene(margin(4)) for _ in range(20)])
     three.end_ms = four.end_ms
     assert three.engine._gpus[GPUS[0]].open == {}
+
+
+def test_a_gpu_is_compared_with_those_of_its_job() -> None:
+    """Another's work beside it is no measure; of fewer than three there is no median."""
+    slow = Rule(
+        name="slow",
+        summary="slow",
+        when={
+            "b": Condition(
+                quantity="busy_ratio", comparison=Comparison.BELOW, of="job", plus=-0.3, until=-0.1
+            )
+        },
+        runbook=BOOK,
+    )
+    one = stage(slow)
+    jobs = dict.fromkeys(GPUS[:3], "slurm 4711")
+    values = [{"busy_ratio": busy} for busy in (0.2, 0.9, 0.8, 0.0)]
+
+    def see(busy: float, jobs: Mapping[str, str]) -> set[tuple[str, str]]:
+        scene = one.scene([{"busy_ratio": busy}, *values[1:]])
+        return {(each.rule, each.uuid) for each in one.engine.judge(replace(scene, jobs=jobs))}
+
+    assert see(0.2, {}) == set()
+    assert see(0.2, {GPUS[0]: "slurm 1", **dict.fromkeys(GPUS[1:], "slurm 4711")}) == {("slow", GPUS[3])}
+    assert see(0.2, dict.fromkeys(GPUS[:2], "slurm 4711")) == {("slow", GPUS[3])}
+    assert see(0.2, jobs) == {("slow", GPUS[0]), ("slow", GPUS[3])}
+    assert see(0.6, jobs) == {("slow", GPUS[0]), ("slow", GPUS[3])}
+    assert see(0.75, jobs) == {("slow", GPUS[3])}

@@ -233,11 +233,11 @@ def test_a_rule_of_ones_own(path: Path) -> None:
         ),
         (
             BASE + "when.a = { quantity = 'busy_ratio', above = 'power_wats' }\n",
-            "FILE:4: [noisy] when.a.above: a limit is a number, 'peers' or a gauge, not 'power_wats': do you",
+            "FILE:4: [noisy] when.a.above: a limit is a number, 'peers', 'job' or a gauge, not 'power_wats'",
         ),
         (
             BASE + "when.a = { quantity = 'busy_ratio', above = 'energy_joules_total' }\n",
-            "FILE:4: [noisy] when.a.above: a limit is a number, 'peers' or a gauge",
+            "FILE:4: [noisy] when.a.above: a limit is a number, 'peers', 'job' or a gauge",
         ),
         (
             BASE + "when.a = { quantity = 'up', below = 'peers' }\n",
@@ -257,7 +257,7 @@ def test_a_rule_of_ones_own(path: Path) -> None:
         ),
         (
             BASE + "when.a = { quantity = 'busy_ratio', above = 0.5, times = 2 }\n",
-            "FILE:4: [noisy] when.a.times: belongs to a limit that is 'peers' or another quantity",
+            "FILE:4: [noisy] when.a.times: belongs to a limit that is 'peers', 'job' or another quantity",
         ),
         (
             BASE + "when.a = { quantity = 'busy_ratio', above = 0.5, until = 0.6 }\n",

@@ -53,6 +53,9 @@ def samples_of(scene: Scene) -> dict[tuple[str, Labels], float]:
             found["gpu_state", (*own, ("state", each.value))] = float(each is state)
         for workload in scene.workloads.get(uuid, ()):
             found["gpu_holder_info", (*own, ("owner", 'a"b'), ("workload", workload))] = 1.0
+        if job := scene.jobs.get(uuid):
+            who = (("holder", job.partition(" ")[2]), ("kind", job.partition(" ")[0]), ("owner", "a"))
+            found["gpu_holder_info", (*own, *who)] = 1.0
         for reading in scene.readings:
             if reading.uuid != uuid:
                 continue
