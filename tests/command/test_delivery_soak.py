@@ -15,7 +15,7 @@ from tests.stores.rude import TRANSIENT, by_chance, rude
 from tests.stores.samples import at_times_of, differences, expected
 from tests.stores.victoria import TOLERANCE, victoria
 
-ROUNDS = 20
+ROUNDS, MOST_ROUNDS = 20, 60
 NOWHERE = "https://no-such-store.invalid"
 SETTINGS = """
 [[exporters.to]]
@@ -45,7 +45,9 @@ def test_a_bad_day_loses_nothing(tmp_path: Path) -> None:
         where = ("--settings", str(settings), "--journal", str(journal))
         arguments = ("--simulate", "h200x2:mixed", "--interval", "1", "--port", "0", *where)
         up = True
-        for life in range(ROUNDS):
+        for life in range(MOST_ROUNDS):
+            if life >= ROUNDS and all(way.met[fate] for fate in TRANSIENT):
+                break  # on a slow machine it takes more lives until all has befallen it
             way.expired = life % 7 == 3
             name = NOWHERE if life % 7 == 5 else way.url
             settings.write_text(SETTINGS.format(url=name, authority=way.authority))
@@ -72,5 +74,5 @@ def test_a_bad_day_loses_nothing(tmp_path: Path) -> None:
             ticks = History(db, 0, {}).ticks(10**6, until=settled)
         want = expected(row for _, rows in ticks for row in rows)
         assert len(ticks) > ROUNDS
-        assert all(way.met[fate] for fate in TRANSIENT)
         assert differences(at_times_of(store.samples(), want), want, TOLERANCE) == []
+        assert [fate for fate in TRANSIENT if not way.met[fate]] == []
