@@ -7,6 +7,7 @@ finding is open, whether it held by the limit for closing. What is not known nei
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from itertools import accumulate
 from math import ceil
 from typing import NamedTuple
 
@@ -52,7 +53,7 @@ class _Gpu:
     __slots__ = ("open", "slot", "tracks", "xids")
 
     def __init__(self, plans: Sequence[Sequence[_Plan]]) -> None:
-        self.tracks = [tuple([Track(plan.grown_slots) for plan in several]) for several in plans]
+        self.tracks = tuple([Track(plan.grown_slots) for several in plans for plan in several])
         self.slot = 0
         self.xids = _NO_XIDS
         self.open: dict[str, Finding] = {}
@@ -74,6 +75,7 @@ class Engine:
         self._rules = [enabled[name] for name in self._ancestors]  # parents are judged before their children
         self._interval_ms = interval_ms
         self._plans = [[self._plan(rule, one) for one in rule.when.values()] for rule in self._rules]
+        self._firsts = [0, *accumulate(map(len, self._plans))]
         self._of_peers = {
             (one.of, one.quantity)
             for rule in self._rules
@@ -153,7 +155,8 @@ class Engine:
         firing: list[int] = []
         before = set(gpu.open) if gpu.open else _NOBODY
         opened = gpu.open
-        for place, (name, plans, tracks) in enumerate(zip(self._names, self._plans, gpu.tracks, strict=True)):
+        tracks = iter(gpu.tracks)  # each rule takes as many as it has conditions
+        for place, (name, plans) in enumerate(zip(self._names, self._plans, strict=True)):
             fires = _move(plans, tracks, sight, steps)
             if self._classes[place] or (opened and name in opened):
                 fires = self._go_on(gpu, place, sight, fires=fires)
@@ -166,7 +169,7 @@ class Engine:
 
     def _go_on(self, gpu: _Gpu, place: int, sight: Sight, *, fires: bool) -> bool:
         """Look whether a finding that is open closes, and whether a rule of some classes of work applies."""
-        rule, plans, tracks = self._rules[place], self._plans[place], gpu.tracks[place]
+        rule, plans, tracks = self._rules[place], self._plans[place], self._tracks(gpu, place)
         workloads = sight.scene.workloads.get(sight.reading.uuid, _NOBODY)
         applies = not rule.workloads or not workloads.isdisjoint(rule.workloads)
         for track in () if applies else tracks:
@@ -186,6 +189,11 @@ class Engine:
             del gpu.open[rule.name]
         return fires
 
+    def _tracks(self, gpu: _Gpu, place: int) -> Sequence[Track]:
+        """Give the tracks of a rule."""
+        first = self._firsts[place]
+        return gpu.tracks[first : first + len(self._plans[place])]
+
     def _new(self, uuid: str, slot: int) -> _Gpu:
         gpu = _Gpu(self._plans)
         gpu.slot = slot - 1
@@ -198,7 +206,7 @@ class Engine:
         for finding in self._opened.pop(uuid, ()):
             if finding.rule in names:
                 gpu.open[finding.rule] = finding
-                for track in gpu.tracks[names[finding.rule]]:
+                for track in self._tracks(gpu, names[finding.rule]):
                     track.stay_slot = gpu.slot  # as if it had held until now
 
     def _open(self, gpu: _Gpu, place: int, sight: Sight, before: Collection[str]) -> None:
@@ -207,7 +215,7 @@ class Engine:
         parents = self._ancestors[rule.name]
         if rule.name in gpu.open or any(one in gpu.open or one in before for one in parents):
             return
-        told = zip(self._plans[place], gpu.tracks[place], strict=True)
+        told = zip(self._plans[place], self._tracks(gpu, place), strict=True)
         new = {number for number, count in sight.xids.items() if count > gpu.xids.get(number, 0)}
         gpu.open[rule.name] = Finding(
             rule=rule.name,
@@ -218,14 +226,14 @@ class Engine:
             summary=f"{rule.summary} ({', '.join(_said(*one, sight, new) for one in told)})",
             action=rule.runbook.action,
         )
-        for track in gpu.tracks[place]:
+        for track in self._tracks(gpu, place):
             track.stay_slot = sight.slot
 
 
-def _move(plans: Sequence[_Plan], tracks: Sequence[Track], sight: Sight, steps: int) -> bool:
+def _move(plans: Sequence[_Plan], tracks: Iterable[Track], sight: Sight, steps: int) -> bool:
     """Move the conditions of a rule on by so many intervals; tell whether all held for long enough."""
     fires, slot = True, sight.slot
-    for plan, track in zip(plans, tracks, strict=True):
+    for plan, track in zip(plans, tracks, strict=False):
         is_plain, quantity, compare, number, mask, needed, slots = plan[:7]
         if is_plain:
             value = sight.values.get(quantity)
