@@ -24,7 +24,7 @@ COMMANDS = {
     "export": "write history out of a journal, for other tools",
     "findings": "what is wrong now, and what to do",
     "check": "whether this node is fit for a job: for prologs, Nagios and probes",
-    "rules": "by what GPUs are judged; your own rules; the same for Prometheus",
+    "rules": "by what GPUs are judged; your own rules, tried on the past; the same for Prometheus",
     "xid": "what the errors mean that the driver reports, and what to do",
     "doctor": "what can be read on this node, what cannot, and why",
     "release": "let go of the driver for a while: to upgrade it, to reset GPUs",
