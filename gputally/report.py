@@ -7,10 +7,13 @@ import sys
 from pathlib import Path
 
 from agent.clock import now_ms
-from agent.errors import ReportError
+from agent.errors import ReportError, SettingsError
+from gputally.output import whole_file
 from gputally.settings import load
 from gputally.status import reader_arguments, reading
 from reports.data import to_json
+from reports.long import to_csv
+from reports.markdown import to_markdown
 from reports.report import Report, build
 from reports.sums import snapshot
 from reports.text import to_text
@@ -23,7 +26,11 @@ week if the journal covers some of it, else all
   gputally report --last 24h
   gputally report --week 2026-W47 --timezone Europe/Berlin --format json --out week.json
   gputally report --from 2026-11-16 --to 2026-11-20T12:00:00Z
+  gputally report --week 2026-W47 --format csv --out week.csv
+
+csv and parquet are one long table: a row for each GPU, place, owner and state; parquet needs pyarrow
 """
+FORMATS = ("text", "markdown", "csv", "parquet", "json")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,23 +48,42 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--to", dest="until", default="", metavar="TIME", help="likewise, exclusive")
     parser.add_argument("--timezone", metavar="ZONE", help="in which weeks and dates begin (default: UTC)")
     parser.add_argument("--price", type=float, metavar="MONEY", help="what an hour of a GPU costs")
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="default: text")
+    parser.add_argument("--format", choices=FORMATS, default="text", help="default: text")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to the terminal")
 
 
 def execute(options: argparse.Namespace) -> int:
     """Write the report; exit code 1 when the accounts do not add up. Raises ReportError, JournalError."""
+    if options.format == "parquet" and options.out is None:
+        raise SettingsError("--format parquet is no text: name a file with --out")
     report = _build(options)
-    if options.format == "json":
-        text = to_json(report)
-    else:
-        columns = 100 if options.out else min(shutil.get_terminal_size((100, 24)).columns, 160)
-        text = to_text(report, columns)
+    columns = 100 if options.out else min(shutil.get_terminal_size((100, 24)).columns, 160)
+    if options.format == "parquet":
+        _save(options.out, _parquet(report))
+        return 0 if report.identity_ok else 1
+    written = {
+        "text": lambda: to_text(report, columns),
+        "markdown": lambda: to_markdown(report),
+        "csv": lambda: to_csv(report),
+        "json": lambda: to_json(report),
+    }
+    text = written[options.format]()
     if options.out:
-        _save(options.out, text)
+        _save(options.out, text.encode())
     else:
         sys.stdout.write(text)
     return 0 if report.identity_ok else 1
+
+
+def _parquet(report: Report) -> bytes:
+    try:
+        from reports.parquet import to_parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(
+            f"--format parquet needs pyarrow ({error}): install it beside gputally with "
+            f"{sys.executable} -m pip install 'pyarrow>=18'"
+        ) from error
+    return to_parquet(report)
 
 
 def _build(options: argparse.Namespace) -> Report:
@@ -77,10 +103,9 @@ def _build(options: argparse.Namespace) -> Report:
         return build(db, window, price_per_gpu_hour=price or None, now_ms=made_ms)
 
 
-def _save(path: Path, text: str) -> None:
-    beside = path.with_name(path.name + ".part")
+def _save(path: Path, content: bytes) -> None:
     try:
-        beside.write_text(text, encoding="utf-8")
-        beside.replace(path)
+        with whole_file(path) as out:
+            out.write(content)
     except OSError as error:
         raise ReportError(f"cannot write {path}: {error.strerror}") from error

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
 from reports.identity import Violation
-from reports.sums import Amounts, SpellRow, StateSums
+from reports.sums import AccountSum, Amounts, SpellRow, StateSums
 from reports.window import Span, Window
 
 
@@ -115,6 +115,7 @@ class Report:
     energy_seen_ratio: float | None
     violations: tuple[Violation, ...]
     violation_count: int
+    accounts: tuple[AccountSum, ...]
     owners: tuple[OwnerLine, ...]
     gpus: tuple[GpuLine, ...]
     spells: tuple[SpellLine, ...]

@@ -63,6 +63,7 @@ def build(
         energy_seen_ratio=ratio(whole.total.energy_seen_ms, owed_ms),
         violations=tuple(broken[:MOST_VIOLATIONS]),
         violation_count=len(broken),
+        accounts=tuple(row for row in rows if row.amounts != Amounts()),
         owners=_owners(rows, price),
         gpus=gpus,
         spells=spells,

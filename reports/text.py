@@ -172,7 +172,6 @@ def _gpus(report: Report, width: int) -> Iterator[str]:
     columns += [Column(title) for title in ("idle", "down", "unknown", "free", "active")]
     columns += [Column("busy"), Column("spell")]
     states = (State.HELD_IDLE, State.DOWN, State.UNKNOWN, State.FREE, State.ACTIVE)
-    lines = sorted(report.gpus, key=_most_wasted)[:MOST_GPUS]
     rows = [
         [
             line.node,
@@ -183,14 +182,15 @@ def _gpus(report: Report, width: int) -> Iterator[str]:
             percent(line.sums.total.busy_ratio_mean),
             NONE if line.longest_spell_ms is None else hours(line.longest_spell_ms),
         ]
-        for line in lines
+        for line in by_waste(report)[:MOST_GPUS]
     ]
     yield from table(columns, rows, width)
     yield from _not_shown(len(report.gpus), MOST_GPUS, "GPUs")
 
 
-def _most_wasted(line: GpuLine) -> tuple[int, int]:
-    return -line.wasted_ms, -line.sums.elapsed_ms(State.FREE)
+def by_waste(report: Report) -> list[GpuLine]:
+    """Give the GPUs, those that lost most of their time first, then those that were free most."""
+    return sorted(report.gpus, key=lambda line: (-line.wasted_ms, -line.sums.elapsed_ms(State.FREE)))
 
 
 def _spells(report: Report, width: int) -> list[str]:
