@@ -8,14 +8,13 @@ from pathlib import Path
 
 from agent.clock import now_ms
 from agent.errors import ReportError, SettingsError
+from gputally.journals import journals_of, opened
 from gputally.output import whole_file
-from gputally.settings import load
-from gputally.status import reader_arguments, reading
+from gputally.settings import journal_path, load
 from reports.data import to_json
 from reports.long import to_csv
 from reports.markdown import to_markdown
-from reports.report import Report, build
-from reports.sums import snapshot
+from reports.report import MOST_SPELLS, Report, build
 from reports.text import to_text
 from reports.window import Asked, resolve
 
@@ -27,6 +26,7 @@ week if the journal covers some of it, else all
   gputally report --week 2026-W47 --timezone Europe/Berlin --format json --out week.json
   gputally report --from 2026-11-16 --to 2026-11-20T12:00:00Z
   gputally report --week 2026-W47 --format csv --out week.csv
+  gputally report --journal /var/lib/fleet --week 2026-W47      the journals of all nodes, copied there
 
 csv and parquet are one long table: a row for each GPU, place, owner and state; parquet needs pyarrow
 """
@@ -37,7 +37,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.epilog = EPILOG
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    reader_arguments(parser)
+    parser.add_argument(
+        "--journal",
+        type=Path,
+        metavar="PATH",
+        help="a file, or a folder with those of many nodes; default: where `gputally run` writes",
+    )
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="default: /etc/gputally/gputally.toml")
     window = parser.add_mutually_exclusive_group()
     window.add_argument("--week", default="", metavar="2026-W47", help="an ISO week")
     window.add_argument(
@@ -53,14 +59,17 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace) -> int:
-    """Write the report; exit code 1 when the accounts do not add up. Raises ReportError, JournalError."""
+    """Write the report; 1 when the accounts do not add up, or a journal of several could not be read.
+
+    Raises ReportError, JournalError, SettingsError.
+    """
     if options.format == "parquet" and options.out is None:
         raise SettingsError("--format parquet is no text: name a file with --out")
     report = _build(options)
     columns = 100 if options.out else min(shutil.get_terminal_size((100, 24)).columns, 160)
     if options.format == "parquet":
         _save(options.out, _parquet(report))
-        return 0 if report.identity_ok else 1
+        return _code(report)
     written = {
         "text": lambda: to_text(report, columns),
         "markdown": lambda: to_markdown(report),
@@ -72,7 +81,11 @@ def execute(options: argparse.Namespace) -> int:
         _save(options.out, text.encode())
     else:
         sys.stdout.write(text)
-    return 0 if report.identity_ok else 1
+    return _code(report)
+
+
+def _code(report: Report) -> int:
+    return 0 if report.identity_ok and not report.unread else 1
 
 
 def _parquet(report: Report) -> bytes:
@@ -98,9 +111,10 @@ def _build(options: argparse.Namespace) -> Report:
         timezone=options.timezone or settings.timezone,
     )
     made_ms = now_ms()
-    with reading(options) as db, snapshot(db):
-        window = resolve(db, asked, now_ms=made_ms)
-        return build(db, window, price_per_gpu_hour=price or None, now_ms=made_ms)
+    with opened(journals_of(journal_path(options.journal, load(options.settings, os.environ)))) as journals:
+        window = resolve([one.span for one in journals.opened], asked, now_ms=made_ms)
+        gathered = journals.gather(window, MOST_SPELLS)
+    return build(gathered, window, price_per_gpu_hour=price or None, now_ms=made_ms, unread=journals.unread)
 
 
 def _save(path: Path, content: bytes) -> None:

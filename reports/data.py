@@ -24,6 +24,7 @@ def to_json(report: Report) -> str:
     content: Json = {
         "schema_version": SCHEMA_VERSION,
         "generated": rfc3339(report.made_ms),
+        "unread": list(report.unread),
         "window": _window(report.window),
         "covered": _window(report.covered),
         "inventory": {

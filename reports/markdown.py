@@ -28,6 +28,7 @@ def to_markdown(report: Report) -> str:
         ("## Hours by GPU, wasted (idle, down, unknown) first", _gpus(report)),
         ("## Longest idle spells", _spells(report)),
         ("## Findings", _findings(report)),
+        ("## Not in this report", (f"- {escaped(sentence)}" for sentence in report.unread)),
         ("## States", (f"- **{state.value}**: {escaped(text)}" for state, text in GLOSSARY.items())),
     )
     written = [(title, "\n".join(lines)) for title, lines in sections]

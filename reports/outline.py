@@ -99,7 +99,8 @@ class Decision:
 class Report:
     """The account of a window. `covered` is the part of the window that the journal accounts for.
 
-    `violations` are the first ones, `violation_count` counts all of them.
+    `violations` are the first ones, `violation_count` counts all of them. `unread` says which journals could
+    not be read, and why: their GPUs are missing from all sums.
     """
 
     window: Window
@@ -121,6 +122,7 @@ class Report:
     spells: tuple[SpellLine, ...]
     findings: tuple[Finding, ...]
     decisions: tuple[Decision, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def identity_ok(self) -> bool:

@@ -1,6 +1,5 @@
-"""Builds a report from a journal. Formulas: planning facts, section 2.1; every ratio is a ratio of sums."""
+"""Builds a report of what was gathered. Formulas: planning facts, section 2.1; all ratios are of sums."""
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,10 +11,10 @@ from agent.tally import HOUR_MS
 from agent.tick import State
 from reports import sums
 from reports.decisions import decide
-from reports.identity import violations
+from reports.gathered import Gathered
 from reports.outline import Bounds, GpuLine, Inventory, OwnerLine, Report, SpellLine, StateLine
 from reports.sums import AccountSum, Amounts, Identity, StateSums, Stretch, ratio
-from reports.window import Window, covered, journal_span
+from reports.window import Window
 
 __all__ = ["Report", "build"]
 
@@ -26,31 +25,28 @@ _WORKLESS = (State.FREE, State.DRAINED, State.DOWN)
 
 
 def build(
-    db: sqlite3.Connection, window: Window, *, price_per_gpu_hour: float | None = None, now_ms: int
+    gathered: Gathered,
+    window: Window,
+    *,
+    price_per_gpu_hour: float | None = None,
+    now_ms: int,
+    unread: Sequence[str] = (),
 ) -> Report:
-    """Account for a window; the journal is read as of one moment.
+    """Account for a window by what was gathered of it; `unread` says what could not be read.
 
-    Raises ReportError where the journal has nothing of the window or an edge splits an hour, and for a price
-    that is not a number from 0 on.
+    Raises ReportError for a price that is not a number from 0 on.
     """
     price = price_per_gpu_hour
     if price is not None and not (isfinite(price) and price >= 0):
         raise ReportError(f"the price per GPU-hour must be a number from 0 on, not {price}")
-    with sums.snapshot(db):
-        span = journal_span(db)
-        part = covered(window, span)
-        rows = sums.accounts(db, part)
-        stretches = sums.inventory(db, part)
-        broken = violations(db, part, stretches)
-        gpus = _gpus(rows, stretches, sums.identities(db), sums.longest_spells(db, part), price)
-        spells = _spells(sums.idle_spells(db, part, MOST_SPELLS), gpus)
-        findings = tuple(sums.findings(db, part))
+    rows, stretches, broken = gathered.rows, gathered.stretches, gathered.violations
+    gpus = _gpus(rows, stretches, gathered.identities, gathered.longest_spells, price)
     whole = sums.add_up(rows)
     owed_ms = sum(stretch.end_ms - stretch.start_ms for stretch in stretches)
     report = Report(
         window=window,
-        covered=part,
-        span=span,
+        covered=gathered.covered,
+        span=gathered.span,
         made_ms=now_ms,
         price_per_gpu_hour=price,
         inventory=Inventory(
@@ -66,9 +62,10 @@ def build(
         accounts=tuple(row for row in rows if row.amounts != Amounts()),
         owners=_owners(rows, price),
         gpus=gpus,
-        spells=spells,
-        findings=findings,
+        spells=_spells(gathered.spells, gpus),
+        findings=tuple(gathered.findings),
         decisions=(),
+        unread=tuple(unread),
     )
     return replace(report, decisions=decide(report))
 

@@ -215,3 +215,19 @@ def longest_spells(db: sqlite3.Connection, window: Window) -> dict[tuple[str, st
 def findings(db: sqlite3.Connection, window: Window) -> list[Finding]:
     """Give the findings that were open at some time of the window, oldest first."""
     return [one for one in findings_since(db, window.from_ms + 1) if one.opened_ms < window.to_ms]
+
+
+def seen_ms(db: sqlite3.Connection) -> dict[str, int]:
+    """Tell when each GPU was last enumerated; one that left at the latest when it left."""
+    rows = db.execute(
+        """SELECT uuid, COALESCE(MAX(seen_ms), MAX(to_ms), 0) FROM gpu
+           LEFT JOIN timeline ON timeline.gpu_id = gpu.id LEFT JOIN place ON place.gpu_id = gpu.id
+           GROUP BY gpu.id"""
+    )
+    return {uuid: int(at_ms) for uuid, at_ms in rows}
+
+
+def staying(db: sqlite3.Connection) -> frozenset[str]:
+    """Name the GPUs that have not left the node."""
+    rows = db.execute("SELECT uuid FROM place JOIN gpu ON gpu.id = place.gpu_id WHERE to_ms IS NULL")
+    return frozenset(uuid for (uuid,) in rows)

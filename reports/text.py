@@ -75,6 +75,8 @@ def _header(report: Report, width: int) -> Iterator[str]:
     low, high = report.effective_ratio
     yield _fact("effective", f"{percent(low)} to {_share(high, 'of the inventory')}", width)
     yield _fact("energy", _energy(report), width)
+    if report.unread:
+        yield _fact("missing", f"{len(report.unread):,} journals could not be read, see below", width)
     identity = "PASS" if report.identity_ok else "FAIL"
     yield _fact("identity", f"{identity}: the states of each GPU sum to its time in each hour", width)
 
@@ -225,6 +227,8 @@ def _findings(report: Report, width: int) -> Iterator[str]:
 
 
 def _quality(report: Report, width: int) -> Iterator[str]:
+    for sentence in report.unread:
+        yield _item(f"not in this report: {sentence}", width, "- ")
     for row in report.violations[:MOST_SHOWN_VIOLATIONS]:
         text = (
             f"{row.uuid} in the hour from {rfc3339(row.hour_ms)}: was there {row.owed_ms / 1000:,.3f} s, "

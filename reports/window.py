@@ -7,6 +7,7 @@ anywhere.
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -79,14 +80,17 @@ def journal_span(db: sqlite3.Connection) -> Span:
     return Span(first_ms=enrolled_ms if sound else first_hour_ms, last_ms=last_ms, enrolled_ms=enrolled_ms)
 
 
-def resolve(db: sqlite3.Connection, asked: Asked, *, now_ms: int) -> Window:
+def resolve(spans: Sequence[Span], asked: Asked, *, now_ms: int) -> Window:
     """Find the window that was asked for; by default the last complete ISO week, or all if it has no data.
 
-    Call it inside `reports.sums.snapshot` together with `reports.report.build`, so that a journal that is
-    being written cannot grow in between. Raises ReportError for words that are not understood, an edge inside
-    the accounted time that is not on a whole UTC hour, and a window for which the journal has nothing.
+    The spans are those of the journals. Raises ReportError for words that are not understood, an edge inside
+    the accounted time that is not on a whole UTC hour, and a window for which no journal has anything.
     """
-    span = journal_span(db)
+    span = Span(
+        first_ms=min(one.first_ms for one in spans),
+        last_ms=max(one.last_ms for one in spans),
+        enrolled_ms=min(one.enrolled_ms for one in spans),
+    )
     where = zone(asked.timezone)
     try:
         window = _choose(asked, where, span, now_ms)
@@ -117,12 +121,17 @@ def covered(window: Window, span: Span) -> Window:
                 f"{rfc3339(edge_ms)} is not on a whole UTC hour, and the accounts are hourly: "
                 f"use {rfc3339(floor_ms)} or {rfc3339(floor_ms + HOUR_MS)}, or another --timezone"
             )
-    return Window(
-        from_ms=max(window.from_ms, span.first_ms),
-        to_ms=min(window.to_ms, span.last_ms),
-        timezone=window.timezone,
-        label=window.label,
-    )
+    part = overlap(window, span)
+    assert part is not None  # noqa: S101  that was asked above
+    return part
+
+
+def overlap(window: Window, span: Span) -> Window | None:
+    """Cut a window to some time; None where nothing is left."""
+    from_ms, to_ms = max(window.from_ms, span.first_ms), min(window.to_ms, span.last_ms)
+    if from_ms >= to_ms:
+        return None
+    return Window(from_ms=from_ms, to_ms=to_ms, timezone=window.timezone, label=window.label)
 
 
 def zone(name: str) -> tzinfo:

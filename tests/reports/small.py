@@ -2,7 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from agent.books import Books
@@ -12,9 +12,10 @@ from agent.quantities import Amount
 from agent.states import StateSettings
 from agent.tally import HOUR_MS
 from agent.tick import Condition, Gpu, Hold, Holder, Tick, reading_of
-from reports.report import Report, build
+from reports.gathered import gather, together
+from reports.report import MOST_SPELLS, Report, build
 from reports.sums import snapshot
-from reports.window import Asked, resolve
+from reports.window import Asked, journal_span, resolve
 
 MINUTE_MS = 60_000
 MONDAY_MS = 1_794_787_200_000
@@ -103,9 +104,18 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
 
 def report_of(path: Path, asked: Asked | None = None, price: float | None = None) -> Report:
     """Build a report as the command does; by default of all time."""
-    with reading(path) as db, snapshot(db):
-        window = resolve(db, asked or Asked(everything=True), now_ms=MONDAY_MS)
-        return build(db, window, price_per_gpu_hour=price, now_ms=MONDAY_MS)
+    return fleet_report_of([path], asked, price)
+
+
+def fleet_report_of(paths: Sequence[Path], asked: Asked | None = None, price: float | None = None) -> Report:
+    """Build a report of several journals."""
+    with ExitStack() as stack:
+        dbs = [stack.enter_context(reading(path)) for path in paths]
+        for db in dbs:
+            stack.enter_context(snapshot(db))
+        window = resolve([journal_span(db) for db in dbs], asked or Asked(everything=True), now_ms=MONDAY_MS)
+        found = [one for db in dbs if (one := gather(db, window, MOST_SPELLS))]
+        return build(together(found, MOST_SPELLS), window, price_per_gpu_hour=price, now_ms=MONDAY_MS)
 
 
 def tamper(path: Path, statement: str, *values: object) -> None:

@@ -1,5 +1,6 @@
 """The sums of a report, compared with numbers worked out by hand."""
 
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from agent.errors import ReportError
 from agent.states import StateSettings
 from agent.tally import HOUR_MS
 from agent.tick import Condition, State
+from gputally.journals import opened
 from reports.report import Report, build
 from reports.window import Asked, Window
 from tests.reports.small import (
@@ -22,7 +24,6 @@ from tests.reports.small import (
     Small,
     day,
     gpu,
-    reading,
     report_of,
     tamper,
 )
@@ -254,9 +255,13 @@ def test_findings_of_the_window_are_shown(path: Path, tmp_path: Path) -> None:
 def test_the_journal_is_read_as_of_one_moment(path: Path) -> None:
     """After a report no transaction is left open."""
     window = Window(from_ms=MONDAY_MS, to_ms=MONDAY_MS + HOUR_MS)
-    with reading(path) as db:
-        assert build(db, window, now_ms=0).inventory.gpu_ms == 4 * HOUR_MS
-        assert not db.in_transaction
+    with opened([path]) as journals:
+        (one,) = journals.opened
+        assert one.db.in_transaction
+        found = build(journals.gather(window, 1), window, now_ms=0)
+    assert found.inventory.gpu_ms == 4 * HOUR_MS
+    with pytest.raises(sqlite3.ProgrammingError):
+        one.db.execute("SELECT 1")
 
 
 STEPS = st.lists(

@@ -36,7 +36,7 @@ def db(year: Path) -> Iterator[Connection]:
 
 def edges(db: Connection, asked: Asked, now_ms: int = 0) -> tuple[str, str]:
     """Resolve a window and write its edges."""
-    window = resolve(db, asked, now_ms=now_ms)
+    window = resolve([journal_span(db)], asked, now_ms=now_ms)
     return rfc3339(window.from_ms), rfc3339(window.to_ms)
 
 
@@ -94,14 +94,16 @@ def test_the_default_is_all_where_the_last_week_has_no_data(db: Connection) -> N
 def test_an_edge_inside_an_hour_is_refused_with_its_neighbours(db: Connection) -> None:
     """The accounts are hourly; nobody is given a guess."""
     with pytest.raises(ReportError, match=r"use 2026-07-01T08:00:00Z or 2026-07-01T09:00:00Z"):
-        resolve(db, Asked(since="2026-07-01T08:20:00Z"), now_ms=0)
+        resolve([journal_span(db)], Asked(since="2026-07-01T08:20:00Z"), now_ms=0)
     with pytest.raises(ReportError, match=r"2026-11-15T18:30:00Z is not on a whole UTC hour"):
-        resolve(db, Asked(week="2026-W47", timezone="Asia/Kolkata"), now_ms=0)
+        resolve([journal_span(db)], Asked(week="2026-W47", timezone="Asia/Kolkata"), now_ms=0)
 
 
 def test_an_edge_outside_the_accounted_time_may_lie_anywhere(db: Connection) -> None:
     """Nothing is there to be split."""
-    window = resolve(db, Asked(since="2025-12-31T23:59:59Z", until="2027-01-01T00:00:01Z"), now_ms=0)
+    window = resolve(
+        [journal_span(db)], Asked(since="2025-12-31T23:59:59Z", until="2027-01-01T00:00:01Z"), now_ms=0
+    )
     part = covered(window, journal_span(db))
     assert (rfc3339(part.from_ms), rfc3339(part.to_ms)) == ("2026-01-01T00:05:00Z", "2026-12-20T10:30:00Z")
 
@@ -109,7 +111,7 @@ def test_an_edge_outside_the_accounted_time_may_lie_anywhere(db: Connection) -> 
 def test_a_window_without_data_says_what_the_journal_covers(db: Connection) -> None:
     """The user learns what can be asked for."""
     with pytest.raises(ReportError, match=r"covers 2026-01-01T00:05:00Z to 2026-12-20T10:30:00Z"):
-        resolve(db, Asked(week="2025-W20"), now_ms=0)
+        resolve([journal_span(db)], Asked(week="2025-W20"), now_ms=0)
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_a_window_without_data_says_what_the_journal_covers(db: Connection) -> N
 def test_what_is_not_understood_is_refused(db: Connection, asked: Asked) -> None:
     """No wording ends in a traceback or in a window that was not meant."""
     with pytest.raises(ReportError):
-        resolve(db, asked, now_ms=0)
+        resolve([journal_span(db)], asked, now_ms=0)
 
 
 def test_an_empty_journal_says_what_to_do(tmp_path: Path) -> None:
