@@ -6,9 +6,10 @@ until the first lets go of it, where it is down meanwhile: it counts where it wa
 """
 
 import sqlite3
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -28,7 +29,8 @@ _UNSEEN = (State.DOWN, State.UNKNOWN, State.DRAINED)
 class Gathered:
     """All of a window that a report is made from; the window is cut to the accounted time.
 
-    `seen_ms` tells when each GPU was last enumerated, and `staying` which GPUs have not left their node.
+    `staying` names the GPUs that have not left their node; `unseen` tells of one by hour how long it was not
+    seen, by state; `upto_ms` up to when a stretch is accounted for that was made longer.
     """
 
     covered: Window
@@ -40,16 +42,17 @@ class Gathered:
     longest_spells: Mapping[tuple[str, str], int]
     spells: Sequence[SpellRow]
     findings: Sequence[Finding]
-    seen_ms: Mapping[str, int]
     staying: frozenset[str]
+    unseen: Callable[[str], Mapping[int, Mapping[State, int]]]
+    upto_ms: Mapping[Stretch, int] = field(default_factory=dict)
 
 
 class _Claim(NamedTuple):
-    """That a GPU was in a node: by which journal, and when it was last enumerated there."""
+    """That a GPU was in a node, by which journal, which accounts for it up to a moment."""
 
     stretch: Stretch
     source: int
-    seen_ms: int
+    upto_ms: int
 
 
 def gather(db: sqlite3.Connection, window: Window, most_spells: int) -> Gathered | None:
@@ -72,8 +75,8 @@ def gather(db: sqlite3.Connection, window: Window, most_spells: int) -> Gathered
         longest_spells=sums.longest_spells(db, part),
         spells=sums.idle_spells(db, part, most_spells),
         findings=sums.findings(db, part),
-        seen_ms=sums.seen_ms(db),
         staying=sums.staying(db),
+        unseen=partial(sums.unseen, db, part, _UNSEEN),
     )
 
 
@@ -112,8 +115,8 @@ def together(several: Sequence[Gathered], most_spells: int) -> Gathered:
         findings=sorted(
             (row for one in several for row in one.findings), key=lambda row: (row.opened_ms, row.node)
         ),
-        seen_ms={},
         staying=frozenset(),
+        unseen=lambda _: {},
     )
 
 
@@ -121,96 +124,141 @@ def _to_the_end(one: Gathered, end_ms: int, begins: Mapping[str, Sequence[int]])
     """Owe GPUs beyond the end of a journal, where nobody looked: until another has them, or to the end."""
     latest = {stretch.uuid: stretch for stretch in one.stretches}
     rows, stretches = list(one.rows), list(one.stretches)
+    accounted: dict[Stretch, int] = {}
     for uuid, stretch in latest.items():
         upto_ms = min((at_ms for at_ms in begins[uuid] if at_ms >= stretch.end_ms), default=end_ms)
         missing_ms = upto_ms - stretch.end_ms
         if uuid in one.staying and missing_ms > 0:
-            stretches[stretches.index(stretch)] = stretch._replace(end_ms=upto_ms)
+            longer = stretch._replace(end_ms=upto_ms)
+            stretches[stretches.index(stretch)] = longer
+            accounted[longer] = stretch.end_ms
             amounts = Amounts(elapsed_ms=missing_ms)
             rows.append(AccountSum(uuid, stretch.node, State.UNKNOWN, "", amounts))
-    return replace(one, rows=rows, stretches=stretches)
+    return replace(one, rows=rows, stretches=stretches, upto_ms=accounted)
 
 
-_Lost = dict[tuple[str, str], int]
-"""How much time of a GPU in a node belongs to another node."""
+_Lost = Counter[tuple[str, str, State]]
+"""How much of what a node says of a GPU that it did not see belongs to another node."""
 
 
 def _settled(several: Sequence[Gathered]) -> tuple[list[Stretch], _Lost, list[Violation]]:
-    """Find where each GPU was at any time: its stretches, what nodes lose, and what cannot be settled."""
+    """Find where each GPU was: its stretches, what nodes lose, and hours that cannot be settled."""
     claims: defaultdict[str, list[_Claim]] = defaultdict(list)
     for source, one in enumerate(several):
         for stretch in one.stretches:
-            claims[stretch.uuid].append(_Claim(stretch, source, one.seen_ms.get(stretch.uuid, 0)))
-    unseen_ms: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for one in several:
-        for row in one.rows:
-            if row.state in _UNSEEN:
-                unseen_ms[row.uuid, row.node] += row.amounts.elapsed_ms
+            claims[stretch.uuid].append(_Claim(stretch, source, one.upto_ms.get(stretch, stretch.end_ms)))
     stretches: list[Stretch] = []
-    lost: _Lost = {}
+    lost: _Lost = Counter()
     torn: list[Violation] = []
     for uuid, told in claims.items():
-        parts = list(_parts(told))
-        stretches += _joined(parts)
-        for claim in told:
-            node = claim.stretch.node
-            kept_ms = sum(one.end_ms - one.start_ms for one in parts if one.node == node)
-            owed_ms = sum(
-                one.stretch.end_ms - one.stretch.start_ms for one in told if one.stretch.node == node
-            )
-            lost[uuid, node] = owed_ms - kept_ms
-            if lost[uuid, node] > unseen_ms[uuid, node]:
-                hour_ms = claim.stretch.end_ms // HOUR_MS * HOUR_MS
-                torn.append(Violation(uuid, hour_ms, kept_ms, owed_ms - unseen_ms[uuid, node]))
-    return stretches, lost, list(dict.fromkeys(torn))
-
-
-def _parts(told: Sequence[_Claim]) -> Iterator[Stretch]:
-    """Cut the time of a GPU where claims begin and end, or the GPU was seen last; give each part to one."""
-    edges = sorted({edge for one in told for edge in (one.stretch.start_ms, one.stretch.end_ms, one.seen_ms)})
-    for start_ms, end_ms in pairwise(edges):
-        here = [one for one in told if one.stretch.start_ms <= start_ms and end_ms <= one.stretch.end_ms]
-        if not here:
+        sources = {one.source for one in told}
+        if len(sources) == 1:
+            stretches += [one.stretch for one in told]
             continue
-        if len({one.stretch.node for one in here}) < len(here):
-            node, from_, to = here[0].stretch.node, rfc3339(start_ms), rfc3339(end_ms)
-            raise ReportError(
-                f"two journals account for {here[0].stretch.uuid} in node {node} from {from_} to {to}: "
-                "are they copies of one? leave one out"
-            )
-        seeing = [one for one in here if one.seen_ms >= end_ms]
-        owner = (
-            max(seeing, key=lambda one: one.stretch.start_ms)
-            if seeing
-            else max(here, key=lambda one: one.seen_ms)
-        )
-        yield owner.stretch._replace(start_ms=start_ms, end_ms=end_ms)
+        _refuse_copies(told)
+        unseen = {source: several[source].unseen(uuid) for source in sources}
+        seen_in = dict.fromkeys(sources, 0)
+        for hour_ms in _hours(told):
+            hour = [part for one in told if (part := _part(one, hour_ms, unseen[one.source]))]
+            seen_in |= {part.claim.source: hour_ms + 1 for part in hour if part.seen_ms}
+            stretches += _share_out(hour, seen_in, lost)
+            seen_ms, whole_ms = sum(part.seen_ms for part in hour), _union_ms(hour)
+            if seen_ms > whole_ms:
+                torn.append(Violation(uuid, hour_ms, whole_ms, seen_ms))
+    return stretches, lost, torn
 
 
-def _joined(parts: Iterable[Stretch]) -> list[Stretch]:
-    """Join parts that follow one another in the same place."""
-    found: list[Stretch] = []
-    for part in parts:
-        if found and found[-1][:3] == part[:3] and found[-1].end_ms == part.start_ms:
-            found[-1] = found[-1]._replace(end_ms=part.end_ms)
-        else:
-            found.append(part)
-    return found
+def _hours(told: Iterable[_Claim]) -> range:
+    first_ms = min(one.stretch.start_ms for one in told)
+    return range(first_ms // HOUR_MS * HOUR_MS, max(one.stretch.end_ms for one in told), HOUR_MS)
+
+
+def _share_out(hour: Sequence["_Part"], seen_in: Mapping[int, int], lost: _Lost) -> Iterator[Stretch]:
+    """Give each node the time of an hour in which it saw a GPU; what nobody saw is of who saw it last."""
+    left_ms = max(0, _union_ms(hour) - sum(part.seen_ms for part in hour))
+    for part in sorted(hour, key=lambda part: (-seen_in[part.claim.source], -part.stretch.start_ms)):
+        kept_ms = min(left_ms, part.unseen_ms)
+        left_ms -= kept_ms
+        _lose(lost, part, part.unseen_ms - kept_ms)
+        length_ms = part.seen_ms + kept_ms
+        if length_ms:
+            yield part.stretch._replace(end_ms=part.stretch.start_ms + length_ms)
+
+
+class _Part(NamedTuple):
+    """An hour of a claim: what of it the GPU was seen, and by state what it was not."""
+
+    claim: _Claim
+    stretch: Stretch
+    states: Mapping[State, int]
+
+    @property
+    def unseen_ms(self) -> int:
+        return sum(self.states.values())
+
+    @property
+    def seen_ms(self) -> int:
+        return self.stretch.end_ms - self.stretch.start_ms - self.unseen_ms
+
+
+def _part(claim: _Claim, hour_ms: int, unseen: Mapping[int, Mapping[State, int]]) -> _Part | None:
+    stretch = claim.stretch
+    start_ms, end_ms = max(stretch.start_ms, hour_ms), min(stretch.end_ms, hour_ms + HOUR_MS)
+    if start_ms >= end_ms:
+        return None
+    states = dict(unseen.get(hour_ms, {}))
+    beyond_ms = max(0, end_ms - max(start_ms, claim.upto_ms))
+    states[State.UNKNOWN] = states.get(State.UNKNOWN, 0) + beyond_ms
+    return _Part(claim, stretch._replace(start_ms=start_ms, end_ms=end_ms), states)
+
+
+def _union_ms(hour: Iterable[_Part]) -> int:
+    """Tell for how long at least one of them claims the GPU."""
+    total = upto_ms = 0
+    for stretch in sorted(part.stretch for part in hour):
+        total += max(0, stretch.end_ms - max(stretch.start_ms, upto_ms))
+        upto_ms = max(upto_ms, stretch.end_ms)
+    return total
+
+
+def _lose(lost: _Lost, part: _Part, gone_ms: int) -> None:
+    """Note that so much of an hour, in which a node did not see a GPU, is another's."""
+    for state in _UNSEEN:
+        taken_ms = min(gone_ms, part.states.get(state, 0))
+        if taken_ms:
+            lost[part.stretch.uuid, part.stretch.node, state] += taken_ms
+            gone_ms -= taken_ms
+
+
+def _refuse_copies(told: Iterable[_Claim]) -> None:
+    """Raise ReportError where two journals are of the same node and time."""
+    by_node: defaultdict[str, list[_Claim]] = defaultdict(list)
+    for one in told:
+        by_node[one.stretch.node].append(one)
+    for node, claims in by_node.items():
+        claims.sort(key=lambda one: one.stretch.start_ms)
+        for one, other in pairwise(claims):
+            if other.stretch.start_ms < one.stretch.end_ms:
+                from_, to = rfc3339(other.stretch.start_ms), rfc3339(one.stretch.end_ms)
+                raise ReportError(
+                    f"two journals account for {one.stretch.uuid} in node {node} from {from_} to {to}: "
+                    "are they copies of one? leave one out"
+                )
 
 
 def _less(rows: Iterable[AccountSum], lost: _Lost) -> Iterator[AccountSum]:
     """Take what belongs to other nodes from the time in which a GPU was not seen."""
-    left = dict(lost)
-    order = {state: place for place, state in enumerate(_UNSEEN)}
-    for row in sorted(rows, key=lambda row: order.get(row.state, len(order))):
-        taken_ms = min(left.get((row.uuid, row.node), 0), row.amounts.elapsed_ms)
-        if taken_ms and row.state in order:
-            left[row.uuid, row.node] -= taken_ms
+    for row in rows:
+        key = row.uuid, row.node, row.state
+        taken_ms = min(lost[key], row.amounts.elapsed_ms)
+        if taken_ms:
+            lost[key] -= taken_ms
+            left_ms = row.amounts.elapsed_ms - taken_ms
             amounts = replace(
                 row.amounts,
-                elapsed_ms=row.amounts.elapsed_ms - taken_ms,
-                busy_seen_ms=min(row.amounts.busy_seen_ms, row.amounts.elapsed_ms - taken_ms),
-                energy_seen_ms=min(row.amounts.energy_seen_ms, row.amounts.elapsed_ms - taken_ms),
+                elapsed_ms=left_ms,
+                busy_seen_ms=min(row.amounts.busy_seen_ms, left_ms),
+                energy_seen_ms=min(row.amounts.energy_seen_ms, left_ms),
             )
             row = row._replace(amounts=amounts)  # noqa: PLW2901
         yield row

@@ -5,7 +5,7 @@ from no sum. Amounts stay whole numbers of ms, µs and mJ, so that sums are exac
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -217,14 +217,21 @@ def findings(db: sqlite3.Connection, window: Window) -> list[Finding]:
     return [one for one in findings_since(db, window.from_ms + 1) if one.opened_ms < window.to_ms]
 
 
-def seen_ms(db: sqlite3.Connection) -> dict[str, int]:
-    """Tell when each GPU was last enumerated; one that left at the latest when it left."""
+def unseen(
+    db: sqlite3.Connection, window: Window, states: Sequence[State], uuid: str
+) -> dict[int, dict[State, int]]:
+    """Tell by hour how long a GPU was in some states, in ms."""
+    marks = ", ".join("?" * len(states))
     rows = db.execute(
-        """SELECT uuid, COALESCE(MAX(seen_ms), MAX(to_ms), 0) FROM gpu
-           LEFT JOIN timeline ON timeline.gpu_id = gpu.id LEFT JOIN place ON place.gpu_id = gpu.id
-           GROUP BY gpu.id"""
+        f"""SELECT hour_ms, state, SUM(elapsed_ms) FROM account_hour JOIN gpu ON gpu.id = gpu_id
+            WHERE uuid = ? AND state IN ({marks}) AND hour_ms >= ? AND hour_ms < ?
+            GROUP BY hour_ms, state""",
+        (uuid, *states, *hours_of(window)),
     )
-    return {uuid: int(at_ms) for uuid, at_ms in rows}
+    found: dict[int, dict[State, int]] = {}
+    for hour_ms, state, elapsed_ms in rows:
+        found.setdefault(hour_ms, {})[State(state)] = elapsed_ms
+    return found
 
 
 def staying(db: sqlite3.Connection) -> frozenset[str]:

@@ -76,7 +76,8 @@ def _header(report: Report, width: int) -> Iterator[str]:
     yield _fact("effective", f"{percent(low)} to {_share(high, 'of the inventory')}", width)
     yield _fact("energy", _energy(report), width)
     if report.unread:
-        yield _fact("missing", f"{len(report.unread):,} journals could not be read, see below", width)
+        count = len(report.unread)
+        yield _fact("missing", f"{count:,} journal{'s' * (count > 1)} could not be read, see below", width)
     identity = "PASS" if report.identity_ok else "FAIL"
     yield _fact("identity", f"{identity}: the states of each GPU sum to its time in each hour", width)
 

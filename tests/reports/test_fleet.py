@@ -1,10 +1,13 @@
 """Reports of several journals: each second of each GPU counts once, and what nobody saw is unknown."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from agent.errors import JournalError, ReportError
 from agent.tally import HOUR_MS
@@ -95,7 +98,7 @@ def test_a_gpu_that_was_carried_to_another_node_counts_once(tmp_path: Path, star
 
 
 def test_a_gpu_that_was_lent_and_came_back(tmp_path: Path) -> None:
-    """Each node has it for as long as it saw it, and the first one again afterwards."""
+    """Each node has it for as long as it saw it; on the way back it is of the one that saw it last."""
     one = node(tmp_path, "n1", {0: WORK}, {}, {}, {0: WORK}, {0: WORK})
     two = node(tmp_path, "n2", {0: OTHER, 5: OTHER}, *[{5: OTHER}] * 3, start_hour=1)
     report = fleet_report_of([one, two])
@@ -108,8 +111,8 @@ def test_a_gpu_that_was_lent_and_came_back(tmp_path: Path) -> None:
         }
         for line in report.gpus
     }
-    assert hours[gpu(0).uuid, "n2"] == {"active": 1.0}
-    assert hours[gpu(0).uuid, "n1"] == {"active": 3.0, "down": 1.0}
+    assert hours[gpu(0).uuid, "n2"] == {"active": 1.0, "down": 1.0}
+    assert hours[gpu(0).uuid, "n1"] == {"active": 3.0}
     assert report.identity_ok
 
 
@@ -165,7 +168,7 @@ def test_a_folder_is_read_whole_and_what_is_broken_is_told(
     assert main(["report", "--journal", str(tmp_path), "--all"]) == 1
     said = capsys.readouterr().out
     assert "2 GPUs, 2.0 GPU-hours" in said
-    assert "1 journals could not be read" in said
+    assert "1 journal could not be read" in said
     assert "not in this report:" in said
     assert "n3/journal.db" in said
     for form in ("json", "markdown"):
@@ -186,3 +189,37 @@ def test_a_single_journal_is_as_it_was(tmp_path: Path) -> None:
     report = fleet_report_of(journals_of(tmp_path))
     assert report == fleet_report_of([path])
     assert report.sums.elapsed_ms(State.HELD_IDLE) > 0
+
+
+PLACES = st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=2, max_size=7)
+"""Where three GPUs are in each hour: in a node, or nowhere (0)."""
+
+
+@settings(max_examples=60, deadline=None)
+@given(places=PLACES)
+def test_wherever_gpus_are_carried_each_hour_counts_once(places: Sequence[Sequence[int]]) -> None:
+    """Active where one is seen; else down in the node that saw it last, from the first time on."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        paths = [
+            node(
+                folder,
+                f"n{number}",
+                *[{at: WORK for at, where in enumerate(hour) if where == number} for hour in places],
+            )
+            for number in (1, 2, 3)
+            if any(number in hour for hour in places)
+        ]
+        if not paths:
+            return
+        report = fleet_report_of(paths)
+    active = down = 0
+    for at in range(3):
+        seen = [bool(hour[at]) for hour in places]
+        active += sum(seen)
+        down += sum(not one for one in seen[seen.index(True) :]) if any(seen) else 0
+    assert hours_of(report) == {
+        state: float(amount) for state, amount in (("active", active), ("down", down)) if amount
+    }
+    assert report.inventory.gpu_ms == (active + down) * HOUR_MS
+    assert report.identity_ok
