@@ -47,7 +47,7 @@ class Journals:
         progress = Progress("report", len(self.opened), "journals") if len(self.opened) > 1 else None
         for number, one in enumerate(self.opened, 1):
             try:
-                told = gather(one.db, window, most_spells)
+                told = gather(one.db, window, most_spells, str(one.path))
                 found += [told] if told else []
             except sqlite3.Error as error:
                 self.failed(one.path, translated(error, one.path))

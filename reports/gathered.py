@@ -30,7 +30,8 @@ class Gathered:
     """All of a window that a report is made from; the window is cut to the accounted time.
 
     `staying` names the GPUs that have not left their node; `unseen` tells of one by hour how long it was not
-    seen, by state; `upto_ms` up to when a stretch is accounted for that was made longer.
+    seen, by state; `upto_ms` up to when a stretch is accounted for that was made longer; `name` is that of the
+    journal.
     """
 
     covered: Window
@@ -45,6 +46,7 @@ class Gathered:
     staying: frozenset[str]
     unseen: Callable[[str], Mapping[int, Mapping[State, int]]]
     upto_ms: Mapping[Stretch, int] = field(default_factory=dict)
+    name: str = ""
 
 
 class _Claim(NamedTuple):
@@ -55,7 +57,7 @@ class _Claim(NamedTuple):
     upto_ms: int
 
 
-def gather(db: sqlite3.Connection, window: Window, most_spells: int) -> Gathered | None:
+def gather(db: sqlite3.Connection, window: Window, most_spells: int, name: str = "") -> Gathered | None:
     """Read what a journal has of a window; None where it has nothing of it. Raises ReportError.
 
     Call it inside `reports.sums.snapshot`, if the journal may be written meanwhile.
@@ -77,6 +79,7 @@ def gather(db: sqlite3.Connection, window: Window, most_spells: int) -> Gathered
         findings=sums.findings(db, part),
         staying=sums.staying(db),
         unseen=partial(sums.unseen, db, part, _UNSEEN),
+        name=name,
     )
 
 
@@ -155,7 +158,7 @@ def _settled(several: Sequence[Gathered]) -> tuple[list[Stretch], _Lost, list[Vi
         if len(sources) == 1:
             stretches += [one.stretch for one in told]
             continue
-        _refuse_copies(told)
+        _refuse_copies(told, [one.name for one in several])
         unseen = {source: several[source].unseen(uuid) for source in sources}
         seen_in = dict.fromkeys(sources, 0)
         for hour_ms in _hours(told):
@@ -230,7 +233,7 @@ def _lose(lost: _Lost, part: _Part, gone_ms: int) -> None:
             gone_ms -= taken_ms
 
 
-def _refuse_copies(told: Iterable[_Claim]) -> None:
+def _refuse_copies(told: Iterable[_Claim], names: Sequence[str]) -> None:
     """Raise ReportError where two journals are of the same node and time."""
     by_node: defaultdict[str, list[_Claim]] = defaultdict(list)
     for one in told:
@@ -240,8 +243,9 @@ def _refuse_copies(told: Iterable[_Claim]) -> None:
         for one, other in pairwise(claims):
             if other.stretch.start_ms < one.stretch.end_ms:
                 from_, to = rfc3339(other.stretch.start_ms), rfc3339(one.stretch.end_ms)
+                both = f"{names[one.source]} and {names[other.source]}"
                 raise ReportError(
-                    f"two journals account for {one.stretch.uuid} in node {node} from {from_} to {to}: "
+                    f"{both} both account for {one.stretch.uuid} in node {node} from {from_} to {to}: "
                     "are they copies of one? leave one out"
                 )
 

@@ -114,7 +114,11 @@ def fleet_report_of(paths: Sequence[Path], asked: Asked | None = None, price: fl
         for db in dbs:
             stack.enter_context(snapshot(db))
         window = resolve([journal_span(db) for db in dbs], asked or Asked(everything=True), now_ms=MONDAY_MS)
-        found = [one for db in dbs if (one := gather(db, window, MOST_SPELLS))]
+        found = [
+            one
+            for path, db in zip(paths, dbs, strict=True)
+            if (one := gather(db, window, MOST_SPELLS, str(path)))
+        ]
         return build(together(found, MOST_SPELLS), window, price_per_gpu_hour=price, now_ms=MONDAY_MS)
 
 

@@ -141,7 +141,9 @@ def test_a_copy_of_a_journal_is_refused(tmp_path: Path) -> None:
     one = node(tmp_path, "n1", {0: WORK})
     copy = tmp_path / "copy.db"
     shutil.copyfile(one, copy)
-    with pytest.raises(ReportError, match="two journals account for GPU-00000000-aaaa in node n1"):
+    with pytest.raises(
+        ReportError, match=r"n1/journal.db and .*copy.db both account for GPU-00000000-aaaa in node n1"
+    ):
         fleet_report_of([one, copy])
 
 
