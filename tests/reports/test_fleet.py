@@ -197,7 +197,7 @@ PLACES = st.lists(st.lists(st.integers(0, 3), min_size=3, max_size=3), min_size=
 """Where three GPUs are in each hour: in a node, or nowhere (0)."""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(places=PLACES)
 def test_wherever_gpus_are_carried_each_hour_counts_once(places: Sequence[Sequence[int]]) -> None:
     """Active where one is seen; else down in the node that saw it last, from the first time on."""
