@@ -30,8 +30,8 @@ class Gathered:
     """All of a window that a report is made from; the window is cut to the accounted time.
 
     `staying` names the GPUs that have not left their node; `unseen` tells of one by hour how long it was not
-    seen, by state; `upto_ms` up to when a stretch is accounted for that was made longer; `name` is that of the
-    journal.
+    seen, by state; `upto_ms` up to when a stretch is accounted for that was made longer; `name` is that of
+    the journal.
     """
 
     covered: Window
