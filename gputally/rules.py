@@ -178,7 +178,8 @@ def markdown(rules: Mapping[str, Rule]) -> str:
     for rule in every:
         _, *lines = _told(rule)
         body = "".join(f"{_item(line)}\n" for line in lines)
-        parts.append(f"## {rule.name}\n\n{rule.summary}\n\n{body}")
+        also = ", in Prometheus" if isinstance(rule, FleetRule) and rule.name in rules else ""
+        parts.append(f"## {rule.name}{also}\n\n{rule.summary}\n\n{body}")
     return "\n".join(parts)
 
 
