@@ -1,6 +1,6 @@
 """What a node shows of its latest interval: made once per tick, read by pages and by nobody else."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.accounts import Account, Key
@@ -51,7 +51,7 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """The latest interval of a node, with all that its page needs."""
+    """The latest interval of a node, with all that its page needs; some of its findings may be silenced."""
 
     tick: Tick
     interval_seconds: float
@@ -67,6 +67,7 @@ class View:
     events: Mapping[tuple[str, str], int] = field(default_factory=dict)
     exporters: Sequence[Standing] = ()
     expected_gpus: int = 0
+    silenced: Collection[Finding] = ()
     health: Health
 
 

@@ -47,13 +47,13 @@ def homepage(view: View | None, version: str) -> bytes:
 
 def _findings(view: View) -> str:
     """Say what is open and what to do, above the table."""
-    where: dict[tuple[str, str, str], list[str]] = {}
-    for one in view.findings:
+    where: dict[tuple[bool, str, str, str], list[str]] = {}
+    for one in sorted(view.findings, key=lambda one: one in view.silenced):
         place = f"GPU {view.gpus[one.uuid].index}" if one.uuid in view.gpus else one.node
-        where.setdefault((one.severity, one.summary, one.action), []).append(place)
+        where.setdefault((one in view.silenced, one.severity, one.summary, one.action), []).append(place)
     told = []
-    for (severity, summary, action), places in where.items():
-        text = f"{', '.join(places)}: {summary}. Do: {action}"
+    for (quiet, severity, summary, action), places in where.items():
+        text = f"{'silenced: ' * quiet}{', '.join(places)}: {summary}. Do: {action}"
         told.append(f"<li class='{escape(severity)}'>{escape(text)}</li>")
     return f"<ul class='findings'>{''.join(told)}</ul>" if told else ""
 

@@ -5,8 +5,9 @@ import contextlib
 import logging
 import os
 import signal
+import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -15,6 +16,7 @@ import psutil
 
 from agent.books import Books
 from agent.clock import SystemClock, now_ms
+from agent.errors import JournalError
 from agent.holders.claims import Holders
 from agent.holders.owners import Owners
 from agent.holders.worlds import holders_of
@@ -23,6 +25,7 @@ from agent.journal_file import connect
 from agent.kernel_log import KernelLog
 from agent.node import Node, boot_id
 from agent.prober import Prober
+from agent.remarks import silenced
 from agent.scene import Judge, Scene, scenes
 from agent.tick import Finding, Workload
 from agent.view import View
@@ -216,11 +219,26 @@ class Live:
 
         def publish(view: View) -> None:
             pages.publish(
-                replace(view, exporters=self._fleet.standings(), expected_gpus=self._settings.node.gpus)
+                replace(
+                    view,
+                    exporters=self._fleet.standings(),
+                    expected_gpus=self._settings.node.gpus,
+                    silenced=self._silenced(view.findings),
+                )
             )
             self._fleet.wake()
 
         return publish
+
+    def _silenced(self, findings: Sequence[Finding]) -> Sequence[Finding]:
+        """Tell which findings somebody silenced; a journal that cannot be read tells of none."""
+        if not findings:
+            return ()
+        try:
+            with contextlib.closing(connect(Path(self._settings.journal.path))) as db:
+                return tuple(filter(silenced(db, now_ms()), findings))
+        except (JournalError, sqlite3.Error):
+            return ()
 
     def _judge_by(self, rules: Mapping[str, Rule], books: Books) -> Judge:
         """Make what judges each interval, and let it know of those before the start."""
