@@ -17,7 +17,7 @@ from agent.restore import FOREVER_MS
 from exporters import past
 from exporters.history import History
 from exporters.table import TEXTS, nodes, pieces
-from gputally.output import whole_file
+from gputally.output import needs_pyarrow, whole_file
 from gputally.status import reader_arguments, reading
 from gputally.version import own_version
 from reports.window import moment_of, rfc3339
@@ -120,8 +120,5 @@ def _parquet(db: sqlite3.Connection, span: past.Span) -> Iterator[bytes]:
     try:
         from exporters.parquet import encode  # noqa: PLC0415
     except ImportError as error:
-        raise SettingsError(
-            f"--format parquet needs pyarrow ({error}): install it beside gputally with "
-            f"{sys.executable} -m pip install 'pyarrow>=18'"
-        ) from error
+        raise needs_pyarrow(error) from error
     return encode(pieces(db, span), nodes(db, span), own_version())

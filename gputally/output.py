@@ -1,10 +1,13 @@
-"""Files that commands write: there whole, or not there."""
+"""Files that commands write: there whole, or not there; and what is to be said where Parquet cannot be."""
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
+
+from agent.errors import SettingsError
 
 
 @contextlib.contextmanager
@@ -31,3 +34,11 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         beside.unlink(missing_ok=True)
         raise
+
+
+def needs_pyarrow(error: ImportError) -> SettingsError:
+    """Make the error of a command that cannot write Parquet here."""
+    return SettingsError(
+        f"--format parquet needs pyarrow ({error}): install it beside gputally with "
+        f"{sys.executable} -m pip install 'pyarrow>=18'"
+    )

@@ -9,7 +9,7 @@ from pathlib import Path
 from agent.clock import now_ms
 from agent.errors import ReportError, SettingsError
 from gputally.journals import journals_of, opened
-from gputally.output import whole_file
+from gputally.output import needs_pyarrow, whole_file
 from gputally.settings import journal_path, load
 from reports.data import to_json
 from reports.long import to_csv
@@ -92,26 +92,23 @@ def _parquet(report: Report) -> bytes:
     try:
         from reports.parquet import to_parquet  # noqa: PLC0415
     except ImportError as error:
-        raise SettingsError(
-            f"--format parquet needs pyarrow ({error}): install it beside gputally with "
-            f"{sys.executable} -m pip install 'pyarrow>=18'"
-        ) from error
+        raise needs_pyarrow(error) from error
     return to_parquet(report)
 
 
 def _build(options: argparse.Namespace) -> Report:
-    settings = load(options.settings, os.environ).report
-    price = options.price if options.price is not None else settings.price_per_gpu_hour
+    settings = load(options.settings, os.environ)
+    price = options.price if options.price is not None else settings.report.price_per_gpu_hour
     asked = Asked(
         week=options.week,
         last=options.last,
         since=options.since,
         until=options.until,
         everything=options.all,
-        timezone=options.timezone or settings.timezone,
+        timezone=options.timezone or settings.report.timezone,
     )
     made_ms = now_ms()
-    with opened(journals_of(journal_path(options.journal, load(options.settings, os.environ)))) as journals:
+    with opened(journals_of(journal_path(options.journal, settings))) as journals:
         window = resolve([one.span for one in journals.opened], asked, now_ms=made_ms)
         gathered = journals.gather(window, MOST_SPELLS)
     return build(gathered, window, price_per_gpu_hour=price or None, now_ms=made_ms, unread=journals.unread)
