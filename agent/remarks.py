@@ -97,7 +97,12 @@ def silence_of(one: Finding, known: Iterable[Silence]) -> Silence | None:
 def silenced(db: sqlite3.Connection, at_ms: int) -> Callable[[Finding], bool]:
     """Read the silences of a moment once; what is given tells of any finding whether one is about it."""
     known = silences(db, at_ms)
-    return lambda one: any(each.from_ms <= at_ms and each.covers(one) for each in known)
+    return lambda one: is_silenced(one, known, at_ms)
+
+
+def is_silenced(one: Finding, known: Iterable[Silence], at_ms: int) -> bool:
+    """Tell whether one of some silences is about a finding at a moment."""
+    return any(each.from_ms <= at_ms < each.until_ms and each.covers(one) for each in known)
 
 
 def acknowledgements(db: sqlite3.Connection) -> dict[int, Acknowledgement]:

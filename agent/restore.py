@@ -120,6 +120,20 @@ def open_findings(db: sqlite3.Connection) -> list[Finding]:
     return findings_since(db, FOREVER_MS)
 
 
+FINDING_COLUMNS = """rule, severity, node.name, coalesce(gpu.uuid, ''), opened_ms, finding.closed_ms, summary,
+    action, finding.times, held_by"""
+"""A finding in SQL, of the tables finding, node and gpu; see finding_of."""
+_FINDING = (
+    *("rule", "severity", "node", "uuid", "opened_ms", "closed_ms", "summary"),
+    *("action", "times", "held_by"),
+)
+
+
+def finding_of(row: Sequence[Any]) -> Finding:
+    """Make a finding of FINDING_COLUMNS."""
+    return Finding(**dict(zip(_FINDING, row, strict=True)))
+
+
 def findings_since(db: sqlite3.Connection, closed_ms: int) -> list[Finding]:
     """Read the findings that are open or closed at or after a moment, oldest first."""
     return [finding for _, finding in numbered_findings(db, closed_ms)]
@@ -128,30 +142,12 @@ def findings_since(db: sqlite3.Connection, closed_ms: int) -> list[Finding]:
 def numbered_findings(db: sqlite3.Connection, closed_ms: int) -> list[tuple[int, Finding]]:
     """Read the findings that are open or closed at or after a moment, each with its number."""
     rows = db.execute(
-        """SELECT finding.id, rule, severity, node.name, coalesce(uuid, ''), opened_ms, closed_ms, summary,
-                  action, times, held_by
-           FROM finding JOIN node ON node.id = node_id LEFT JOIN gpu ON gpu.id = gpu_id
-           WHERE closed_ms IS NULL OR closed_ms >= ? ORDER BY opened_ms, finding.id""",
+        f"""SELECT finding.id, {FINDING_COLUMNS}
+            FROM finding JOIN node ON node.id = node_id LEFT JOIN gpu ON gpu.id = gpu_id
+            WHERE closed_ms IS NULL OR closed_ms >= ? ORDER BY opened_ms, finding.id""",
         (closed_ms,),
     )
-    return [
-        (
-            number,
-            Finding(
-                rule=rule,
-                severity=severity,
-                node=node,
-                uuid=uuid,
-                opened_ms=opened_ms,
-                closed_ms=closed_ms,
-                summary=summary,
-                action=action,
-                times=times,
-                held_by=held_by,
-            ),
-        )
-        for number, rule, severity, node, uuid, opened_ms, closed_ms, summary, action, times, held_by in rows
-    ]
+    return [(number, finding_of(row)) for number, *row in rows]
 
 
 def _late_findings(db: sqlite3.Connection) -> list[Finding]:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import NamedTuple
 
-from agent.remarks import Acknowledgement, Silence, acknowledgements, silences
-from agent.restore import FOREVER_MS
+from agent.remarks import Acknowledgement, acknowledgements, is_silenced, silences
+from agent.restore import FINDING_COLUMNS, FOREVER_MS, finding_of
 from agent.tick import Finding
 from exporters.cursors import Told
 
@@ -28,8 +28,7 @@ _SEAT = """coalesce(
 """Where the GPU sat when the finding opened: labels must not change as long as it lasts."""
 _FOUND = f"""
     SELECT finding.id, {_SEAT}, coalesce(gpu.model, ''), told.finding_id, told.closed_ms,
-        node.name, coalesce(gpu.uuid, ''), rule, severity, opened_ms, finding.closed_ms, summary, action,
-        finding.times, held_by
+        {FINDING_COLUMNS}
     FROM finding JOIN node ON node.id = node_id LEFT JOIN gpu ON gpu.id = gpu_id
     LEFT JOIN told ON told.finding_id = finding.id AND told.exporter = :exporter"""
 _NEWS = f"""{_FOUND}
@@ -96,10 +95,10 @@ def news(db: sqlite3.Connection, exporter: str, begun_ms: int, at_ms: int, most:
     for one, is_thought_open in _tidings(db, _NEWS, exporter, begun_ms):
         closed_ms = one.finding.closed_ms
         if closed_ms is None or not is_thought_open:
-            if closed_ms is not None and _is_silenced(one.finding, known, closed_ms):
+            if closed_ms is not None and is_silenced(one.finding, known, closed_ms):
                 found.settled.append(one)
                 continue
-            if _is_silenced(one.finding, known, at_ms):
+            if is_silenced(one.finding, known, at_ms):
                 continue
         since_ms = one.finding.opened_ms if closed_ms is None else closed_ms
         found = found._replace(waiting=found.waiting + 1, since_ms=found.since_ms or since_ms)
@@ -123,33 +122,16 @@ def _tidings(
 ) -> Iterator[tuple[Tiding, bool]]:
     """Read findings, each with whether the receiver may think that it is open."""
     acknowledged = acknowledgements(db)
-    for number, gpu, model, told, told_closed_ms, node, uuid, rule, severity, *more in db.execute(
+    for number, gpu, model, told, told_closed_ms, *row in db.execute(
         query, {"exporter": exporter, "begun_ms": begun_ms}
     ):
-        opened_ms, closed_ms, summary, action, times, held_by = more
-        finding = Finding(
-            rule=rule,
-            severity=severity,
-            node=node,
-            uuid=uuid,
-            opened_ms=opened_ms,
-            closed_ms=closed_ms,
-            summary=summary,
-            action=action,
-            times=times,
-            held_by=held_by,
-        )
         yield (
             Tiding(
                 number=number,
-                finding=finding,
+                finding=finding_of(row),
                 gpu=gpu,
                 model=model,
                 acknowledged=acknowledged.get(number),
             ),
             told is not None and told_closed_ms is None,
         )
-
-
-def _is_silenced(one: Finding, known: list[Silence], at_ms: int) -> bool:
-    return any(each.covers(one) and each.from_ms <= at_ms < each.until_ms for each in known)
