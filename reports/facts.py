@@ -1,0 +1,110 @@
+"""What sections are made from besides the accounts: values that any source can give, each in its own way.
+
+Times are ms since the epoch, durations whole ms, energy mJ; None is what the source does not know.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from agent.tick import State
+from reports.sections import Group
+from reports.sums import Amounts
+from reports.window import Window
+
+
+class HourSum(NamedTuple):
+    """What all GPUs of a group did in one state within an hour."""
+
+    hour_ms: int
+    group: Group
+    state: State
+    amounts: Amounts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuFacts:
+    """What one GPU did in one node over the window, besides its accounts."""
+
+    throttle_ms: Mapping[str, int] = field(default_factory=dict)
+    heat_lost_ms: int | None = None
+    temperature_max_celsius: float | None = None
+    margin_least_celsius: float | None = None
+    memory_max_bytes: float | None = None
+    power_max_watts: float | None = None
+    xids: Mapping[int, int] = field(default_factory=dict)
+
+
+class Stay(NamedTuple):
+    """A GPU in a node, over its whole life and not only the window; to_ms is None while it sits there."""
+
+    uuid: str
+    node: str
+    position: int
+    from_ms: int
+    to_ms: int | None
+
+
+class Life(NamedTuple):
+    """All that was ever accounted for of a GPU: up to when, how long it was seen, and how long it worked."""
+
+    until_ms: int
+    seen_ms: int
+    active_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tenure:
+    """What one holder had within its whole life, which overlaps the window; activity is of 0 to 1."""
+
+    kind: str
+    name: str
+    owner: str
+    user: str
+    node: str
+    start_ms: int
+    end_ms: int
+    gpus: tuple[str, ...]
+    elapsed_ms: Mapping[State, int]
+    activity_mean: float | None
+    activity_max: float
+    memory_max_bytes: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupWeek:
+    """What one group did in one week; `held_p95` is in GPUs, over its hours."""
+
+    owed_ms: int
+    elapsed_ms: Mapping[State, int]
+    busy_ms: float
+    held_p95: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Week:
+    """A window before that of the report, as long as it, summed up. `idle_ms` is by owner."""
+
+    window: Window
+    gpus: int
+    groups: Mapping[Group, GroupWeek]
+    amounts: Mapping[State, Amounts]
+    idle_ms: Mapping[str, int]
+    idle_cost: float | None
+    throttle_ms: int | None
+    incidents: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """All of a source beyond the accounts. Weeks before are the latest first; `missing` says what it lacks."""
+
+    hours: tuple[HourSum, ...] = ()
+    gpus: Mapping[tuple[str, str], GpuFacts] = field(default_factory=dict)
+    stays: tuple[Stay, ...] = ()
+    lives: Mapping[str, Life] = field(default_factory=dict)
+    tenures: tuple[Tenure, ...] = ()
+    pools: Mapping[str, str] = field(default_factory=dict)
+    memory_bytes: Mapping[str, float] = field(default_factory=dict)
+    weeks: tuple[Week, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
