@@ -97,7 +97,7 @@ class Week:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All of a source beyond the accounts. Weeks before are the latest first; `missing` says what it lacks."""
+    """All of a source beyond the accounts. The latest of `weeks` is first; `missing` says what lacks."""
 
     hours: tuple[HourSum, ...] = ()
     gpus: Mapping[tuple[str, str], GpuFacts] = field(default_factory=dict)

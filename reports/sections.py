@@ -1,7 +1,7 @@
 """The sections of a report beyond its account, as values: computed in their own modules, shown by all forms.
 
-Times are ms since the epoch, durations whole ms, costs in the currency of the prices; None is what is not known
-or has nothing to be compared with. Definitions: planning facts, section 2.
+Times are ms since the epoch, durations whole ms, costs in the currency of the prices; None is what is not
+known or has nothing to be compared with. Definitions: planning facts, section 2.
 """
 
 from collections.abc import Mapping
@@ -83,7 +83,7 @@ class CapacityLine:
 class WasteLine:
     """What one owner held idle: the worst of its holders, and how it was before.
 
-    `weeks` counts this and the weeks before without a gap in which it stood out; `idle_last_ms` is of last week.
+    `weeks` counts this one and those before it without a gap in which it stood out.
     """
 
     owner: str
