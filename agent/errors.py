@@ -7,7 +7,8 @@ GputallyError            one sentence that says what is wrong and what to do
 │   └── JournalBroken    the file is not, or no longer, a sound journal
 ├── FrameError           the probe's pipe carried something that is not a frame
 ├── ReplayError          a recording cannot be understood
-└── ReportError          the journal does not hold what a report asks for
+├── ReportError          the journal does not hold what a report asks for
+└── StoreError           a store cannot be reached, refuses to answer, or does not hold what is asked for
 """
 
 
@@ -41,3 +42,7 @@ class ReplayError(GputallyError):
 
 class ReportError(GputallyError):
     """The journal does not hold what a report asks for."""
+
+
+class StoreError(GputallyError):
+    """A store cannot be reached, refuses to answer, or does not hold what is asked for."""

@@ -185,7 +185,7 @@ def _nothing(first_ms: int | None, last_ms: int | None) -> str:
 @contextlib.contextmanager
 def _store(options: argparse.Namespace, sets: Sets, edges: Edges, interval_ms: int) -> Iterator[_Past]:
     """Ask a store. Raises StoreError."""
-    from rules.store import Store  # noqa: PLC0415  it needs urllib3
+    from agent.store import Store  # noqa: PLC0415  it needs urllib3
     from rules.stored import Stored  # noqa: PLC0415
 
     to_ms = min(now_ms(), edges[1] if edges[1] is not None else now_ms())

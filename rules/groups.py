@@ -7,10 +7,11 @@ from typing import Any, Literal
 import yaml
 
 from agent.alerts import alert_name
+from agent.promql import span
 from rules.definition import XIDS, Condition, Rule
 from rules.fleet import FleetRule
 from rules.promql import Translator
-from rules.series import GROWTH, metric_of, span
+from rules.series import GROWTH, metric_of
 
 SLOW_MS = 60_000
 """Rules about the fleet need not be judged more often."""

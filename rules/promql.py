@@ -18,6 +18,7 @@ present is worked out anew wherever it is asked for, and only the past is read f
 from collections.abc import Iterator, Mapping
 from math import ceil
 
+from agent.promql import span
 from rules.definition import JOB, PEERS, STATE, XIDS, Condition, Rule, ancestors
 from rules.series import (
     GROWTH,
@@ -33,7 +34,6 @@ from rules.series import (
     limit_of,
     metric_of,
     recorded_name,
-    span,
     state_metric,
 )
 from rules.sight import FEWEST_PEERS

@@ -16,16 +16,6 @@ SIGNS = {
     Comparison.ABOVE: ">",
 }
 OPPOSITE = {"<=": ">", ">=": "<", "<": ">=", ">": "<="}
-_UNITS = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s"), (1, "ms"))
-
-
-def span(milliseconds: int) -> str:
-    """Write a duration: `9m55s`."""
-    text = ""
-    for unit_ms, unit in _UNITS:
-        times, milliseconds = divmod(milliseconds, unit_ms)
-        text += f"{times}{unit}" if times else ""
-    return text
 
 
 def figure(value: float) -> str:

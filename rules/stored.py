@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from statistics import median_low
 
+from agent.errors import StoreError
+from agent.promql import span
 from agent.quantities import QUANTITIES
 from agent.scene import Scene, jobs_of
+from agent.store import Series, Store
 from agent.tick import Condition, State, reading_of
 from rules.definition import FAULTS, UP, XIDS
 from rules.hindsight import Moment, Seat, even
-from rules.series import Metric, metric_of, span
-from rules.store import Series, Store, StoreError
+from rules.series import Metric, metric_of
 
 HOLD_MS = 150_000
 """So long does hold what is pushed when it changes: two minutes, and what a push takes."""

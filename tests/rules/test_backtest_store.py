@@ -11,20 +11,20 @@ from typing import Any
 
 import pytest
 
-from agent.errors import SettingsError
+from agent import asking as asking_module
+from agent.errors import SettingsError, StoreError
 from agent.journal_file import connect
 from agent.scene import Scene
+from agent.store import Store
 from agent.tally import DAY_MS
 from exporters.history import History
 from exporters.remote_write import HEADERS, encode
 from exporters.rows import Row
-from rules import store as store_module
 from rules import stored as stored_module
 from rules.backtest import Backtest, quantities_of
 from rules.hindsight import Moment
 from rules.load import built_in
 from rules.outcome import Outcome
-from rules.store import Store, StoreError
 from rules.stored import Stored
 from tests.rules.histories import World, history, some_rules
 from tests.rules.pasts import FAULTS, Rules, judged, lived
@@ -161,7 +161,7 @@ def test_more_than_fits_in_one_answer_is_asked_for_in_parts(
 ) -> None:
     """And read in pieces; nothing is lost or counted twice at the edges."""
     monkeypatch.setattr(stored_module, "MOST_SAMPLES", 1)
-    monkeypatch.setattr(store_module, "LONGEST_ANSWER", 30_000)
+    monkeypatch.setattr(asking_module, "LONGEST_ANSWER", 30_000)
     stage = Stage({})
     scenes = [
         stage.scene({"temperature_margin_celsius": 4.0 if turn % 50 > 10 else 20.0}) for turn in range(300)

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from agent.alerts import alert_name
+from agent.promql import span
 from agent.scene import Scene
 from agent.tick import State
 from gputally.rules import markdown
@@ -19,7 +20,6 @@ from rules.definition import Comparison, Condition, Rule, Runbook
 from rules.fleet import fleet_rules
 from rules.groups import Ruler, gpu_group, text_of
 from rules.load import built_in
-from rules.series import span
 from tests.rules.histories import TURNS, World, history, shortened, some_rules
 from tests.rules.scenes import GPUS, INTERVAL_MS, Stage
 from tests.rules.test_engine import HOT, margin
