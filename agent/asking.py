@@ -31,8 +31,8 @@ class TooLongError(Exception):
 class Asker:
     """One server. Its address may have a path, as `/select/0/prometheus` of a cluster has.
 
-    The token is read once. `longest` bounds an answer, in bytes. Raises SettingsError for what cannot be
-    meant.
+    The token is read once; `scheme` goes before it. `longest` bounds an answer, in bytes. Raises
+    SettingsError for what cannot be meant.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Asker:
         ca_file: Path | None = None,
         username: str = "",
         password_file: Path | None = None,
+        scheme: str = "Bearer",
         longest: int | None = None,
     ) -> None:
         try:
@@ -58,7 +59,7 @@ class Asker:
         self.longest = longest or LONGEST_ANSWER
         self._headers = {"User-Agent": "gputally", "Accept-Encoding": "gzip"}
         if token_file is not None:
-            self._headers["Authorization"] = f"Bearer {_secret(token_file)}"
+            self._headers["Authorization"] = f"{scheme} {_secret(token_file)}"
         elif username:
             pair = f"{username}:{_secret(password_file) if password_file else ''}"
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"

@@ -1,0 +1,188 @@
+"""The accounts of a fleet in InfluxDB, as agents push them: measurement `gpu`, a field for each quantity."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from agent.tally import HOUR_MS
+from agent.tick import Finding, State
+from reports.facts import HourSum
+from reports.influxql import Points, any_of, name
+from reports.ledger import Account, Known, Looks, Quantity, Seat
+from reports.runs import FINDING_STEP_MS, findings_of
+from reports.sections import Group
+from reports.sums import Amounts
+from reports.window import Window
+
+MOST_SEATS = 200
+_MOST_STEPS = 10_000
+_STATES = {state.value: state for state in State}
+
+
+class Asked(Protocol):
+    """A store as reports/influxql.py asks it."""
+
+    url: str
+
+    def points(self, statement: str) -> Iterator[Points]:
+        """Ask a statement."""
+
+
+class InfluxLedger:
+    """A fleet's accounts in a database, see reports/ledger.py; `pool_label` names the tag of pools."""
+
+    def __init__(self, store: Asked, pool_label: str) -> None:
+        self.name = store.url
+        self._store = store
+        self._pool = (pool_label,) if pool_label else ()
+
+    def seats(self, from_ms: int, to_ms: int) -> dict[Seat, Known]:
+        """Name the GPUs that told who they are."""
+        tags = ("uuid", "node", "gpu", "model", "serial", *self._pool)
+        found: dict[Seat, Known] = {}
+        for told, _ in self._asked("last", "info", (from_ms, to_ms), tags):
+            position = told.get("gpu", "")
+            found[Seat(told.get("uuid", ""), told.get("node", ""))] = Known(
+                int(position) if position.isascii() and position.isdecimal() else 0,
+                told.get("model", ""),
+                told.get("serial", ""),
+                self._pool_of(told),
+            )
+        return found
+
+    def looks(
+        self, quantity: Quantity, moments: Sequence[int], back_ms: int, seats: Sequence[Seat] | None = None
+    ) -> Looks:
+        """Look at accounts: at one moment, or at the ends of steps."""
+        field = f"tally_{quantity}_total"
+        tags = ("node", "uuid", "owner", *(() if quantity == "busy_seconds" else ("state",)))
+        found: Looks = {}
+        for where in _parts(seats):
+            for told, points in self._at(field, moments, back_ms, tags, where):
+                state = _STATES.get(told.get("state", ""))
+                if state is not None or quantity == "busy_seconds":
+                    seat = Seat(told.get("uuid", ""), told.get("node", ""))
+                    found.setdefault(seat, {})[Account(state, told.get("owner", ""))] = points
+        return found
+
+    def _at(
+        self, field: str, moments: Sequence[int], back_ms: int, tags: Sequence[str], where: str
+    ) -> Iterator[Points]:
+        if len(moments) == 1:
+            span = moments[0] - back_ms, moments[0]
+            for told, points in self._asked("last", field, span, tags, where=where):
+                yield Points(told, [(moments[0], value) for _, value in points])
+            return
+        step_ms = moments[1] - moments[0]
+        span = moments[0] - step_ms, moments[-1]
+        for told, points in self._asked("last", field, span, tags, step_ms=step_ms, where=where):
+            yield Points(told, [(at_ms + step_ms - 1, value) for at_ms, value in points])
+
+    def _asked(
+        self,
+        function: str,
+        field: str,
+        span: tuple[int, int],
+        tags: Iterable[str],
+        *,
+        step_ms: int = 0,
+        where: str = "",
+        measurement: str = "gpu",
+    ) -> Iterator[Points]:
+        """Ask for a field in a time (from, to], by steps that end at its edges."""
+        return self._store.points(
+            f"SELECT {function}({name(field)}) FROM {name(measurement)} WHERE {_within(span)}{where} "
+            f"GROUP BY {_by(span, tags, step_ms)}"
+        )
+
+    def ends(self, moments: Sequence[int], back_ms: int) -> dict[str, dict[int, int]]:
+        """Tell the moments of the nodes' last rows: what is pushed has the end of its interval."""
+        found: dict[str, dict[int, int]] = {}
+        if len(moments) > 1:
+            return found
+        span = moments[0] - back_ms, moments[0]
+        for told, points in self._asked("last", "tick_late_seconds", span, ("node",), measurement="gputally"):
+            if points:
+                found[told.get("node", "")] = {moments[0]: points[-1][0]}
+        return found
+
+    def hours(self, window: Window) -> Iterator[HourSum]:
+        """Sum up what each account grew by from hour to hour."""
+        yield from self._grown("tally_seconds_total", ("state",), window)
+        yield from self._grown("tally_busy_seconds_total", (), window)
+
+    def _grown(self, field: str, more: Sequence[str], window: Window) -> Iterator[HourSum]:
+        span = window.from_ms, window.to_ms
+        inner_span = window.from_ms - HOUR_MS, window.to_ms
+        each = ("node", "uuid", "owner", "model", *self._pool, *more)
+        inner = (
+            f"SELECT non_negative_difference(last({name(field)})) AS grown FROM gpu "
+            f"WHERE {_within(inner_span)} GROUP BY {_by(inner_span, each, HOUR_MS)}"
+        )
+        statement = (
+            f"SELECT sum(grown) FROM ({inner}) WHERE {_within(span)} "
+            f"GROUP BY {_by(span, ('model', *self._pool, *more), HOUR_MS)}"
+        )
+        for told, points in self._store.points(statement):
+            group = Group(self._pool_of(told), told.get("model", ""))
+            state = _STATES.get(told.get("state", "")) if more else State.ACTIVE
+            for at_ms, seconds in points if state else ():
+                amounts = (
+                    Amounts(elapsed_ms=round(seconds * 1000))
+                    if more
+                    else Amounts(busy_us=round(seconds * 1e6))
+                )
+                yield HourSum(at_ms // HOUR_MS * HOUR_MS, group, state or State.UNKNOWN, amounts)
+
+    def _pool_of(self, told: Mapping[str, str]) -> str:
+        return told.get(self._pool[0], "") if self._pool else ""
+
+    def sliced(self, from_ms: int, to_ms: int) -> dict[str, float]:
+        """Ask at both ends, and for the time between where they differ."""
+        ends = [
+            {
+                told.get("uuid", "")
+                for told, points in self._asked("last", "mig_mode_flag", (at_ms - HOUR_MS, at_ms), ("uuid",))
+                if points and points[-1][1] == 1
+            }
+            for at_ms in (from_ms, to_ms)
+        ]
+        found = dict.fromkeys(ends[0] & ends[1], 1.0)
+        changed = sorted(ends[0] ^ ends[1])
+        for first in range(0, len(changed), MOST_SEATS):
+            where = f" AND {any_of('uuid', changed[first : first + MOST_SEATS])}"
+            for told, points in self._asked(
+                "mean", "mig_mode_flag", (from_ms, to_ms), ("uuid",), where=where
+            ):
+                found[told.get("uuid", "")] = points[-1][1] if points else 0.0
+        return found
+
+    def findings(self, window: Window) -> list[Finding]:
+        """Tell when findings were open, to within the time after which they are told again."""
+        lasts_ms = window.to_ms - window.from_ms
+        step_ms = FINDING_STEP_MS * -(-lasts_ms // (FINDING_STEP_MS * _MOST_STEPS))
+        tags = ("node", "uuid", "rule", "severity")
+        span = window.from_ms, window.to_ms
+        told = self._asked("last", "finding", span, tags, step_ms=step_ms)
+        seen = ((tags, [at_ms + step_ms - 1 for at_ms, value in points if value]) for tags, points in told)
+        return findings_of(seen, step_ms, window.to_ms)
+
+
+def _parts(seats: Sequence[Seat] | None) -> Iterator[str]:
+    if seats is None:
+        yield ""
+        return
+    uuids = sorted({seat.uuid for seat in seats})
+    for first in range(0, len(uuids), MOST_SEATS):
+        yield f" AND {any_of('uuid', uuids[first : first + MOST_SEATS])}"
+
+
+def _within(span: tuple[int, int]) -> str:
+    return f"time > {span[0]}ms AND time <= {span[1]}ms"
+
+
+def _by(span: tuple[int, int], tags: Iterable[str], step_ms: int) -> str:
+    by = ", ".join(name(tag) for tag in tags)
+    if not step_ms:
+        return by
+    # Steps of InfluxQL hold their beginning and not their end: a millisecond later they are as ours.
+    return f"time({step_ms}ms, {span[0] % step_ms + 1}ms), {by} fill(none)"

@@ -1,0 +1,183 @@
+"""The accounts of a fleet in a store that speaks PromQL: VictoriaMetrics, Prometheus, Mimir, Thanos.
+
+Whoever stores the same series twice (two Prometheus side by side) has each account counted once: the largest
+wins. Nothing is asked for with a function that extrapolates, except for the shape of a week (`hours`).
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Protocol
+
+from agent.promql import quoted, span
+from agent.store import Series, Value
+from agent.tally import HOUR_MS
+from agent.tick import Finding, State
+from reports.facts import HourSum
+from reports.ledger import Account, Known, Looks, Quantity, Seat
+from reports.runs import FINDING_STEP_MS, findings_of
+from reports.sections import Group
+from reports.sums import Amounts
+from reports.window import Window
+
+MOST_SEATS = 200
+"""GPUs in one question: their names must fit into an address."""
+_MOST_STEPS = 10_000
+"""Prometheus gives no more than 11 000 moments at once."""
+_STATES = {state.value: state for state in State}
+
+
+class Asked(Protocol):
+    """A store as agent/store.py asks it."""
+
+    url: str
+
+    def values(self, query: str, at_ms: int) -> list[Value]:
+        """Ask for a moment."""
+
+    def steps(self, query: str, first_ms: int, last_ms: int, step_ms: int) -> list[Series]:
+        """Ask for moments."""
+
+    def known(self, selector: str, from_ms: int, until_ms: int) -> list[Mapping[str, str]]:
+        """Ask for labels."""
+
+
+class PromLedger:
+    """A fleet's accounts in a store; see reports/ledger.py. `pool_label` names the label that tells pools."""
+
+    def __init__(self, store: Asked, pool_label: str, matchers: Sequence[str] = ()) -> None:
+        self.name = store.url
+        self._store = store
+        self._pool = pool_label
+        self._matchers = tuple(matchers)
+
+    def _selector(self, name: str, *more: str) -> str:
+        inside = ", ".join((*self._matchers, *more))
+        return f"{name}{{{inside}}}" if inside else name
+
+    def seats(self, from_ms: int, to_ms: int) -> dict[Seat, Known]:
+        """Name the GPUs of the series that tell who they are."""
+        found: dict[Seat, Known] = {}
+        for labels in self._store.known(self._selector("gpu_info"), from_ms, to_ms):
+            position = labels.get("gpu", "")
+            found[Seat(labels.get("uuid", ""), labels.get("node", ""))] = Known(
+                int(position) if position.isascii() and position.isdecimal() else 0,
+                labels.get("model", ""),
+                labels.get("serial", ""),
+                labels.get(self._pool, ""),
+            )
+        return found
+
+    def looks(
+        self, quantity: Quantity, moments: Sequence[int], back_ms: int, seats: Sequence[Seat] | None = None
+    ) -> Looks:
+        """Look at accounts, state by state, so that no answer is too long."""
+        found: Looks = {}
+        by = "node, uuid, owner" if quantity == "busy_seconds" else "node, uuid, state, owner"
+        for matcher in self._parts(quantity, seats):
+            picked = self._selector(f"gpu_tally_{quantity}_total", *matcher)
+            query = f"max by ({by}) (last_over_time({picked}[{span(back_ms)}]))"
+            for labels, samples in self._at(query, moments):
+                state = _STATES.get(labels.get("state", ""))
+                if state is None and quantity != "busy_seconds":
+                    continue
+                seat = Seat(labels.get("uuid", ""), labels.get("node", ""))
+                account = Account(state, labels.get("owner", ""))
+                found.setdefault(seat, {})[account] = samples
+        return found
+
+    def _parts(self, quantity: Quantity, seats: Sequence[Seat] | None) -> Iterator[tuple[str, ...]]:
+        if seats is not None:
+            uuids = sorted({seat.uuid for seat in seats})
+            for first in range(0, len(uuids), MOST_SEATS):
+                yield (_any_of("uuid", uuids[first : first + MOST_SEATS]),)
+        elif quantity == "busy_seconds":
+            yield ()
+        else:
+            for state in _STATES:
+                yield (f"state={quoted(state)}",)
+
+    def _at(
+        self, query: str, moments: Sequence[int]
+    ) -> Iterator[tuple[Mapping[str, str], list[tuple[int, float]]]]:
+        if len(moments) == 1:
+            for labels, value in self._store.values(query, moments[0]):
+                yield labels, [(moments[0], value)]
+            return
+        step_ms = moments[1] - moments[0]
+        yield from self._store.steps(query, moments[0], moments[-1], step_ms)
+
+    def ends(self, moments: Sequence[int], back_ms: int) -> dict[str, dict[int, int]]:
+        """Tell what agents that are scraped say; what is pushed has the moment itself."""
+        told = self._selector("gputally_tick_end_timestamp_seconds")
+        found: dict[str, dict[int, int]] = {}
+        ends = list(self._at(f"max by (job, instance) (last_over_time({told}[{span(back_ms)}]))", moments))
+        if not ends:
+            return found
+        seen = f"count by (job, instance, node) (last_over_time({self._selector('gpu_up')}[{span(back_ms)}]))"
+        nodes = {_target(labels): labels.get("node", "") for labels, _ in self._at(seen, moments)}
+        for labels, samples in ends:
+            node = nodes.get(_target(labels))
+            if node:
+                found[node] = {at_ms: round(value * 1000) for at_ms, value in samples}
+        return found
+
+    def hours(self, window: Window) -> Iterator[HourSum]:
+        """Sum up what grew in each hour, by the store's own `increase`, which may be off by an interval."""
+        by = ", ".join(("model", "state", *((self._pool,) if self._pool else ())))
+        seconds = f"increase({self._selector('gpu_tally_seconds_total')}[1h])"
+        busy = f"increase({self._selector('gpu_tally_busy_seconds_total')}[1h])"
+        first_ms, last_ms = window.from_ms + HOUR_MS, window.to_ms
+        if last_ms < first_ms:
+            return
+        for labels, samples in self._store.steps(f"sum by ({by}) ({seconds})", first_ms, last_ms, HOUR_MS):
+            state = _STATES.get(labels.get("state", ""))
+            for at_ms, value in samples if state else ():
+                amounts = Amounts(elapsed_ms=round(value * 1000))
+                yield HourSum(at_ms - HOUR_MS, self._group(labels), state or State.UNKNOWN, amounts)
+        by = ", ".join(("model", *((self._pool,) if self._pool else ())))
+        for labels, samples in self._store.steps(f"sum by ({by}) ({busy})", first_ms, last_ms, HOUR_MS):
+            for at_ms, value in samples:
+                amounts = Amounts(busy_us=round(value * 1e6))
+                yield HourSum(at_ms - HOUR_MS, self._group(labels), State.ACTIVE, amounts)
+
+    def _group(self, labels: Mapping[str, str]) -> Group:
+        return Group(labels.get(self._pool, "") if self._pool else "", labels.get("model", ""))
+
+    def sliced(self, from_ms: int, to_ms: int) -> dict[str, float]:
+        """Ask at both ends, and for the time between where they differ."""
+        flag = self._selector("gpu_mig_mode_flag")
+        cut = f"max by (uuid) (last_over_time({flag}[{span(HOUR_MS)}])) == 1"
+        first, last = (
+            {one.labels.get("uuid", "") for one in self._store.values(cut, at_ms)}
+            for at_ms in (from_ms, to_ms)
+        )
+        found = dict.fromkeys(first & last, 1.0)
+        changed = sorted(first ^ last)
+        for begin in range(0, len(changed), MOST_SEATS):
+            uuids = _any_of("uuid", changed[begin : begin + MOST_SEATS])
+            picked = self._selector("gpu_mig_mode_flag", uuids)
+            mean = f"max by (uuid) (avg_over_time({picked}[{span(to_ms - from_ms)}]))"
+            found |= {one.labels.get("uuid", ""): one.value for one in self._store.values(mean, to_ms)}
+        return found
+
+    def findings(self, window: Window) -> list[Finding]:
+        """Tell when findings were open, to within the time after which they are told again."""
+        lasts_ms = window.to_ms - window.from_ms
+        step_ms = FINDING_STEP_MS * -(-lasts_ms // (FINDING_STEP_MS * _MOST_STEPS))
+        picked = self._selector("gpu_finding")
+        query = f"max by (node, uuid, rule, severity) (last_over_time({picked}[{span(step_ms)}]))"
+        told = self._store.steps(query, window.from_ms, window.to_ms, step_ms)
+        seen = ((labels, [at_ms for at_ms, value in samples if value]) for labels, samples in told)
+        return findings_of(seen, step_ms, window.to_ms)
+
+
+def _any_of(label: str, values: Iterable[str]) -> str:
+    """Match any of some texts, as they are and not as patterns."""
+    return f"{label}=~{quoted('|'.join(_literal(value) for value in values))}"
+
+
+def _literal(text: str) -> str:
+    return "".join(char if char.isalnum() or char in "-_ " else f"\\{char}" for char in text)
+
+
+def _target(labels: Mapping[str, str]) -> tuple[str, str]:
+    return labels.get("job", ""), labels.get("instance", "")
