@@ -1,7 +1,7 @@
 """A report on a large fleet out of one VictoriaMetrics: a week of accounts, a point each five minutes.
 
-The store is filled by its import of JSON lines. Accounts follow a day of work, pauses, idle and free hours, shifted
-from GPU to GPU; what is measured is how long the report takes and how much memory, not what it says.
+The store is filled by its import of JSON lines. Accounts follow a day of work, pauses, idle and free hours,
+shifted from GPU to GPU; what is measured is how long the report takes and how much memory, not what it says.
 """
 
 import json
@@ -107,7 +107,7 @@ def taken(url: str, first_ms: int) -> Taken:
     window = Window(from_ms=first_ms, to_ms=first_ms + 7 * 24 * HOUR_MS, label="the week")
     began = time.monotonic()
     ledger = PromLedger(Store(url, longest=1 << 28), "pool")
-    gathered = gather_from(ledger, window, now_ms=window.to_ms + 2 * HOUR_MS)
-    report = build(gathered, window, now_ms=window.to_ms)
+    drawn = gather_from(ledger, window, now_ms=window.to_ms + 2 * HOUR_MS)
+    report = build(drawn.gathered, window, now_ms=window.to_ms)
     seconds = time.monotonic() - began
     return Taken(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, report)

@@ -65,6 +65,11 @@ class Course:
         self.begin_ms = self._points[0].at_ms
         self.end_ms = self._points[-1].at_ms
 
+    @property
+    def latest(self) -> Figures:
+        """All seconds that were ever entered in accounts that are still told."""
+        return self._points[-1].look.seconds
+
     def growth(self, from_ms: int, to_ms: int) -> Growth:
         """Tell what accounts grew by in a time; before the first look, all of it is unknown."""
         total = Growth({}, {}, {})

@@ -15,6 +15,7 @@ from agent.errors import ReportError
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
 from reports.course import Course, Look
+from reports.facts import Life
 from reports.gathered import Gathered, together
 from reports.identity import Violation
 from reports.ledger import Account, Known, Ledger, Looks, Quantity, Seat
@@ -36,6 +37,14 @@ _QUANTITIES: tuple[Quantity, ...] = ("seconds", "joules", "busy_seconds")
 Courses = dict[Seat, Course]
 
 
+class Drawn(NamedTuple):
+    """What a store has of a window: accounts, of whom they are, and the lives of GPUs as far as told."""
+
+    gathered: Gathered
+    known: Mapping[Seat, Known]
+    lives: Mapping[str, Life]
+
+
 class _Source(NamedTuple):
     """What the accounts of a node are made from."""
 
@@ -47,7 +56,7 @@ class _Source(NamedTuple):
 
 def gather_from(
     ledger: Ledger, window: Window, *, now_ms: int, progress: Callable[[int, int], None] = lambda *_: None
-) -> Gathered:
+) -> Drawn:
     """Read what a store has of a window. Raises ReportError where it has nothing of it, StoreError."""
     until_ms = min(window.to_ms, now_ms - AFTER_MS[0])
     if window.from_ms >= until_ms:
@@ -73,7 +82,24 @@ def gather_from(
     for seat, course in courses.items():
         by_node[seat.node][seat] = course
     nodes = [_of_node(source, node, by_node[node], findings.get(node, ())) for node in sorted(by_node)]
-    return together(nodes, 0)
+    return Drawn(together(nodes, 0), known, _lives(courses))
+
+
+def _lives(courses: Courses) -> dict[str, Life]:
+    """Add up the lives of each GPU in all nodes where it was in the window."""
+    found: dict[str, Life] = {}
+    for seat, course in courses.items():
+        before = found.get(seat.uuid, Life(0, 0, 0))
+        seconds = dict.fromkeys(State, 0.0)
+        for account, value in course.latest.items():
+            seconds[account.state or State.UNKNOWN] += value
+        seen = sum(value for state, value in seconds.items() if state not in (State.UNKNOWN, State.DOWN))
+        found[seat.uuid] = Life(
+            max(before.until_ms, course.end_ms),
+            before.seen_ms + round(seen * 1000),
+            before.active_ms + round(seconds[State.ACTIVE] * 1000),
+        )
+    return found
 
 
 def _nothing(ledger: Ledger, window: Window) -> str:

@@ -41,7 +41,7 @@ class InfluxLedger:
         found: dict[Seat, Known] = {}
         for told, _ in self._asked("last", "info", (from_ms, to_ms), tags):
             position = told.get("gpu", "")
-            found[Seat(told.get("uuid", ""), told.get("node", ""))] = Known(
+            found[_seat(told)] = Known(
                 int(position) if position.isascii() and position.isdecimal() else 0,
                 told.get("model", ""),
                 told.get("serial", ""),
@@ -60,8 +60,7 @@ class InfluxLedger:
             for told, points in self._at(field, moments, back_ms, tags, where):
                 state = _STATES.get(told.get("state", ""))
                 if state is not None or quantity == "busy_seconds":
-                    seat = Seat(told.get("uuid", ""), told.get("node", ""))
-                    found.setdefault(seat, {})[Account(state, told.get("owner", ""))] = points
+                    found.setdefault(_seat(told), {})[Account(state, told.get("owner", ""))] = points
         return found
 
     def _at(
@@ -156,6 +155,35 @@ class InfluxLedger:
                 found[told.get("uuid", "")] = points[-1][1] if points else 0.0
         return found
 
+    def throttled(self, window: Window) -> dict[Seat, dict[str, int]]:
+        """Tell what the counters of lowered clocks grew by."""
+        found: dict[Seat, dict[str, int]] = {}
+        for told, seconds in self._between("throttle_seconds_total", "reason", window):
+            found.setdefault(_seat(told), {})[told.get("reason", "")] = round(seconds * 1000)
+        return found
+
+    def xids(self, window: Window) -> dict[Seat, dict[int, int]]:
+        """Tell what the counters of XIDs grew by."""
+        found: dict[Seat, dict[int, int]] = {}
+        for told, times in self._between("xid_errors_total", "xid", window):
+            number = told.get("xid", "")
+            if number.isascii() and number.isdecimal():
+                found.setdefault(_seat(told), {})[int(number)] = round(times)
+        return found
+
+    def _between(self, field: str, tag: str, window: Window) -> Iterator[tuple[Mapping[str, str], float]]:
+        """Give what counters grew by from edge to edge; one that is new grew from 0."""
+        tags = ("node", "uuid", tag)
+        before = {
+            (_seat(told), told.get(tag, "")): points[-1][1]
+            for told, points in self._asked("last", field, (window.from_ms - HOUR_MS, window.from_ms), tags)
+            if points
+        }
+        for told, points in self._asked("last", field, (window.to_ms - HOUR_MS, window.to_ms), tags):
+            more = points[-1][1] - before.get((_seat(told), told.get(tag, "")), 0.0) if points else 0.0
+            if more > 0:
+                yield told, more
+
     def findings(self, window: Window) -> list[Finding]:
         """Tell when findings were open, to within the time after which they are told again."""
         lasts_ms = window.to_ms - window.from_ms
@@ -165,6 +193,10 @@ class InfluxLedger:
         told = self._asked("last", "finding", span, tags, step_ms=step_ms)
         seen = ((tags, [at_ms + step_ms - 1 for at_ms, value in points if value]) for tags, points in told)
         return findings_of(seen, step_ms, window.to_ms)
+
+
+def _seat(told: Mapping[str, str]) -> Seat:
+    return Seat(told.get("uuid", ""), told.get("node", ""))
 
 
 def _parts(seats: Sequence[Seat] | None) -> Iterator[str]:

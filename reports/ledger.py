@@ -68,5 +68,11 @@ class Ledger(Protocol):
     def sliced(self, from_ms: int, to_ms: int) -> Mapping[str, float]:
         """Tell for what share of a time GPUs were cut into slices, and did not tell how busy they are."""
 
+    def throttled(self, window: Window) -> Mapping[Seat, Mapping[str, int]]:
+        """Tell for how many ms clocks were lowered in a window, by reason, where they were."""
+
+    def xids(self, window: Window) -> Mapping[Seat, Mapping[int, int]]:
+        """Tell how often XIDs came in a window, by number."""
+
     def findings(self, window: Window) -> list[Finding]:
         """Tell what was found in a window."""

@@ -58,7 +58,7 @@ class PromLedger:
         found: dict[Seat, Known] = {}
         for labels in self._store.known(self._selector("gpu_info"), from_ms, to_ms):
             position = labels.get("gpu", "")
-            found[Seat(labels.get("uuid", ""), labels.get("node", ""))] = Known(
+            found[_seat(labels)] = Known(
                 int(position) if position.isascii() and position.isdecimal() else 0,
                 labels.get("model", ""),
                 labels.get("serial", ""),
@@ -79,7 +79,7 @@ class PromLedger:
                 state = _STATES.get(labels.get("state", ""))
                 if state is None and quantity != "busy_seconds":
                     continue
-                seat = Seat(labels.get("uuid", ""), labels.get("node", ""))
+                seat = _seat(labels)
                 account = Account(state, labels.get("owner", ""))
                 found.setdefault(seat, {})[account] = samples
         return found
@@ -159,6 +159,31 @@ class PromLedger:
             found |= {one.labels.get("uuid", ""): one.value for one in self._store.values(mean, to_ms)}
         return found
 
+    def throttled(self, window: Window) -> dict[Seat, dict[str, int]]:
+        """Tell what the counters of lowered clocks grew by."""
+        found: dict[Seat, dict[str, int]] = {}
+        for labels, seconds in self._grown("gpu_throttle_seconds_total", "reason", window):
+            found.setdefault(_seat(labels), {})[labels.get("reason", "")] = round(seconds * 1000)
+        return found
+
+    def xids(self, window: Window) -> dict[Seat, dict[int, int]]:
+        """Tell what the counters of XIDs grew by."""
+        found: dict[Seat, dict[int, int]] = {}
+        for labels, times in self._grown("gpu_xid_errors_total", "xid", window):
+            number = labels.get("xid", "")
+            if number.isascii() and number.isdecimal():
+                found.setdefault(_seat(labels), {})[int(number)] = round(times)
+        return found
+
+    def _grown(self, metric: str, label: str, window: Window) -> Iterator[tuple[Mapping[str, str], float]]:
+        """Give what counters grew by from edge to edge; one that is new grew from 0."""
+        back, length = span(HOUR_MS), span(window.to_ms - window.from_ms)
+        now = f"last_over_time({self._selector(metric)}[{back}])"
+        before = f"last_over_time({self._selector(metric)}[{back}] offset {length})"
+        grown = f"({now} - {before}) > 0 or ({now} unless {before}) > 0"
+        for one in self._store.values(f"max by (node, uuid, {label}) ({grown})", window.to_ms):
+            yield one.labels, one.value
+
     def findings(self, window: Window) -> list[Finding]:
         """Tell when findings were open, to within the time after which they are told again."""
         lasts_ms = window.to_ms - window.from_ms
@@ -168,6 +193,10 @@ class PromLedger:
         told = self._store.steps(query, window.from_ms, window.to_ms, step_ms)
         seen = ((labels, [at_ms for at_ms, value in samples if value]) for labels, samples in told)
         return findings_of(seen, step_ms, window.to_ms)
+
+
+def _seat(labels: Mapping[str, str]) -> Seat:
+    return Seat(labels.get("uuid", ""), labels.get("node", ""))
 
 
 def _any_of(label: str, values: Iterable[str]) -> str:
