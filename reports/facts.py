@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agent.tick import State
 from reports.sections import Group
-from reports.sums import Amounts
+from reports.sums import Amounts, Identity
 from reports.window import Window
 
 
@@ -83,7 +83,11 @@ class GroupWeek:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Week:
-    """A window before that of the report, as long as it, summed up. `idle_ms` is by owner."""
+    """A window before that of the report, as long as it, summed up. `idle_ms` is by owner.
+
+    `throttle_ms` is time with clocks lowered for heat, as `reports.heat.THERMAL` names it; `incidents` are
+    those of `reports.reliability.incidents_of` that began in it.
+    """
 
     window: Window
     gpus: int
@@ -97,7 +101,11 @@ class Week:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """All of a source beyond the accounts. The latest of `weeks` is first; `missing` says what lacks."""
+    """All of a source beyond the accounts. The latest of `weeks` is first; `memory_bytes` is by model.
+
+    `identities` also name GPUs that left before the window; `latest` is the state of each GPU at its end.
+    `missing` says in a sentence why something lacks: by the name of a field of this, or `findings`.
+    """
 
     hours: tuple[HourSum, ...] = ()
     gpus: Mapping[tuple[str, str], GpuFacts] = field(default_factory=dict)
@@ -108,3 +116,5 @@ class Facts:
     memory_bytes: Mapping[str, float] = field(default_factory=dict)
     weeks: tuple[Week, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
+    identities: Mapping[str, Identity] = field(default_factory=dict)
+    latest: Mapping[str, State] = field(default_factory=dict)

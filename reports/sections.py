@@ -83,7 +83,8 @@ class CapacityLine:
 class WasteLine:
     """What one owner held idle: the worst of its holders, and how it was before.
 
-    `weeks` counts this one and those before it without a gap in which it stood out.
+    `share_ratio` is of the inventory. `weeks` counts this one and those before it without a gap in which it
+    stood out; `spell_ms` and `memory_bytes` are of the worst holder, `uuid` is empty if it held several GPUs.
     """
 
     owner: str
@@ -154,7 +155,10 @@ class HeatLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Energy:
-    """Energy of the window: what was seen, of it without work, the peak, and carbon by what intensity."""
+    """Energy of the window: what was seen, of it without work, the peak, and carbon by what intensity.
+
+    `peak_kilowatts` is the mean of the hour that drew most.
+    """
 
     kwh: float | None
     idle_kwh: float | None
@@ -164,6 +168,7 @@ class Energy:
     carbon_kg: float | None
     carbon_grams_per_kwh: float | None
     carbon_source: str
+    peak_kilowatts: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
