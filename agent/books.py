@@ -11,6 +11,7 @@ from functools import partial
 from agent.accounts import Key
 from agent.errors import JournalBroken
 from agent.findings import Findings
+from agent.hourly import GpuHour, Hourly, Hours
 from agent.journal import Counted, Journal, Record
 from agent.lifelong import Lifelong
 from agent.quantities import Origin
@@ -44,6 +45,7 @@ class Books:
         self.xids.know(memory.gpus.values())
         self.xids.restore(memory.xids)
         self.findings = Findings(memory.findings)
+        self._hours = Hours(memory.counters, memory.timelines)
         self.tenures = (
             Tenures(node, settings.spell_unknown_seconds, memory.tenures) if follow_holders else None
         )
@@ -146,7 +148,8 @@ class Books:
         gone = {line.uuid for line in left}
         found = [self._with_holder(one) for one in judge(self._scene(tick)) if one.uuid not in gone]
         changed = self.findings.update(found, seen, tick.end_ms)
-        self._record(tick, posting, (*events, *(_left_event(tick, line) for line in left)), left, changed)
+        told = (*events, *(_left_event(tick, line) for line in left))
+        self._record(tick, posting, told, left, changed, hours=self._hours.take(tick))
         return posting
 
     def _scene(self, tick: Tick) -> Scene:
@@ -238,13 +241,16 @@ class Books:
         events: Sequence[Event] = (),
         left: tuple[Timeline, ...] = (),
         findings: tuple[Finding, ...] = (),
+        *,
+        hours: tuple[GpuHour, ...] = (),
     ) -> None:
         grown = self.accounts.add(posting.entries, tick.end_ms)
         grown.update(self._opened)
         self._opened.clear()
         self.events = {**{(one.uuid, one.kind): 0 for one in events}, **self._happened}
         self._happened.update((one.uuid, one.kind) for one in events)
-        self.journal.record(Record(tick, posting, frozenset(grown), tuple(events), left, findings))
+        hourly = Hourly(hours, self.xids.take_hours())
+        self.journal.record(Record(tick, posting, frozenset(grown), tuple(events), left, findings, hourly))
         if self.journal.pending > PENDING_WHOLE:
             self.readings_dropped += self.journal.thin(PENDING_WHOLE)
 

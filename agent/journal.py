@@ -8,7 +8,7 @@
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from agent.accounts import Accounts, Key
 from agent.errors import JournalBroken, JournalError, SettingsError
+from agent.hourly import Hourly
 from agent.journal_file import connect, lock, move_aside, translated, translated_writing
 from agent.lifelong import Row
 from agent.remarks import NOTHING_SAID, carry_over, salvage
@@ -36,6 +37,8 @@ _OLD_PARTS = """DELETE FROM part WHERE at_ms < ?
 """What changed since; the latest value of each part stays."""
 _OLD = (
     "DELETE FROM account_hour WHERE hour_ms < ?",
+    "DELETE FROM gpu_hour WHERE hour_ms < ?",
+    "DELETE FROM xid_hour WHERE hour_ms < ?",
     "DELETE FROM spell WHERE ended = 1 AND end_ms < ?",
     "DELETE FROM event WHERE at_ms < ?",
     "DELETE FROM tenure WHERE ended = 1 AND end_ms < ?",
@@ -89,6 +92,7 @@ class Record(NamedTuple):
     events: tuple[Event, ...] = ()
     left: tuple[Timeline, ...] = ()
     findings: tuple[Finding, ...] = ()
+    hourly: Hourly = Hourly()
 
 
 class Counted(NamedTuple):
@@ -115,6 +119,7 @@ class Journal:
         self._pending: list[Record] = []
         self._gone = False
         self._remarks = NOTHING_SAID
+        self._labels: dict[str, Mapping[str, str]] = {}
         self._lock = lock(path)
         try:
             self._open(now_ms, mend=mend)
@@ -173,6 +178,10 @@ class Journal:
         """Queue an interval for the next commit."""
         self._pending.append(record)
 
+    def label(self, node: str, labels: Mapping[str, str]) -> None:
+        """Have the static labels of a node written with the next commit, in place of those before."""
+        self._labels[node] = dict(labels)
+
     def thin(self, whole: int) -> int:
         """Take the readings from all but the newest queued records; give how many readings went."""
         old = [number for number, record in enumerate(self._pending[:-whole]) if record.tick.readings]
@@ -211,7 +220,9 @@ class Journal:
     def _write(self, accounts: Accounts, timelines: Iterable[Timeline]) -> None:
         hours: Hours = {}
         grown: set[Key] = set()
-        for tick, posting, keys, events, left, findings in self._pending:
+        for node, labels in self._labels.items():
+            self._scribe.label(node, labels)
+        for tick, posting, keys, events, left, findings, hourly in self._pending:
             for gpu in tick.gpus or ():
                 self._scribe.seat(gpu, tick.node, tick.start_ms)
             number = self._scribe.tick(tick)
@@ -219,6 +230,7 @@ class Journal:
             grown |= keys
             self._scribe.events(events)
             self._scribe.findings(findings)
+            self._scribe.hourly(hourly, tick.node)
             for line in left:
                 self._scribe.unseat(line)
         spells = [spell for record in self._pending for spell in record.posting.spells]

@@ -49,7 +49,7 @@ def restore(db: sqlite3.Connection) -> Memory:
     return Memory(_gpus(db), timelines, _accounts(db), _counters(db), _xids(db), _late_findings(db), tenures)
 
 
-def tenures_of(db: sqlite3.Connection, condition: str, *values: str) -> list[Tenure]:
+def tenures_of(db: sqlite3.Connection, condition: str, *values: str | int) -> list[Tenure]:
     """Read the tenures that meet a condition of our own, oldest first."""
     columns = ", ".join(f"holder.{name}" for name in HOLDER)
     rows = db.execute(

@@ -284,5 +284,28 @@ CREATE TABLE told (
     times INTEGER NOT NULL,
     closed_ms INTEGER,
     PRIMARY KEY (exporter, finding_id)
+) WITHOUT ROWID;
+-- the static labels of the settings, a JSON table
+ALTER TABLE node ADD COLUMN labels TEXT NOT NULL DEFAULT '{}';
+-- what a GPU did within an hour besides its accounts; columns follow agent.hourly.FIGURES
+CREATE TABLE gpu_hour (
+    hour_ms INTEGER NOT NULL,
+    gpu_id INTEGER NOT NULL,
+    node_id INTEGER NOT NULL,
+    temperature_max_celsius REAL,
+    margin_least_celsius REAL,
+    memory_max_bytes REAL,
+    power_max_watts REAL,
+    heat_lost_ms INTEGER,
+    PRIMARY KEY (hour_ms, gpu_id, node_id)
+) WITHOUT ROWID;
+-- how often each XID came within an hour; uuid is empty for a GPU that nobody knows
+CREATE TABLE xid_hour (
+    hour_ms INTEGER NOT NULL,
+    node_id INTEGER NOT NULL,
+    uuid TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (hour_ms, node_id, uuid, number)
 ) WITHOUT ROWID
 """

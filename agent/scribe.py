@@ -11,10 +11,12 @@ from dataclasses import fields
 from operator import attrgetter
 
 from agent.accounts import Account, Key
+from agent.hourly import FIGURES, Hourly
 from agent.lifelong import Row
 from agent.numbers import Numbers
 from agent.pieces import SLICE_QUANTITIES
 from agent.quantities import QUANTITIES
+from agent.schema import merging
 from agent.spells import Spell
 from agent.tally import HOUR_MS, Entry, Timeline
 from agent.tenures import Tenure, figures_of, key_of
@@ -38,6 +40,8 @@ _HOUR = """INSERT INTO account_hour VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT DO UPDATE SET elapsed_ms = elapsed_ms + excluded.elapsed_ms,
     busy_us = busy_us + excluded.busy_us, busy_seen_ms = busy_seen_ms + excluded.busy_seen_ms,
     energy_mj = energy_mj + excluded.energy_mj, energy_seen_ms = energy_seen_ms + excluded.energy_seen_ms"""
+_GPU_HOUR = merging("gpu_hour", ("hour_ms", "gpu_id", "node_id"), FIGURES)
+_XID_HOUR = merging("xid_hour", ("hour_ms", "node_id", "uuid", "number"), {"count": "sum"})
 _quantities_of = attrgetter(*QUANTITIES)
 _slice_quantities_of = attrgetter(*SLICE_QUANTITIES)
 
@@ -54,6 +58,7 @@ class Scribe:
         self._seated: dict[str, tuple[Gpu, str]] = {}
         self._told: dict[tuple[int, str, tuple[str, ...]], float] = {}
         self._parts_told: dict[str, tuple[Part, ...]] = {}
+        self._labelled: dict[str, Mapping[str, str]] = {}
 
     def forget(self) -> None:
         """Forget all numbers; call it after a rollback."""
@@ -61,6 +66,7 @@ class Scribe:
         self._seated.clear()
         self._told.clear()
         self._parts_told.clear()
+        self._labelled.clear()
 
     def tick(self, tick: Tick) -> int:
         """Write a tick with its readings; give its number."""
@@ -165,6 +171,30 @@ class Scribe:
     def hours(self, hours: Hours) -> None:
         """Add sums to the hourly accounts."""
         self._db.executemany(_HOUR, ((*key, *amounts) for key, amounts in hours.items()))
+
+    def hourly(self, hourly: Hourly, node: str) -> None:
+        """Merge what an interval of a node adds into its hours."""
+        node_id, number_of = self._numbers.node(node), self._numbers.gpu
+        if hourly.gpus:
+            self._db.executemany(
+                _GPU_HOUR,
+                ((hour_ms, number_of(uuid), node_id, *figures) for hour_ms, uuid, figures in hourly.gpus),
+            )
+        if hourly.xids:
+            self._db.executemany(
+                _XID_HOUR,
+                (
+                    (hour_ms, node_id, uuid, number, count)
+                    for (hour_ms, uuid, number), count in hourly.xids.items()
+                ),
+            )
+
+    def label(self, node: str, labels: Mapping[str, str]) -> None:
+        """Write the labels of a node in place of those before."""
+        if self._labelled.get(node) != labels:
+            told = json.dumps(dict(labels), sort_keys=True)
+            self._db.execute("UPDATE node SET labels = ? WHERE id = ?", (told, self._numbers.node(node)))
+            self._labelled[node] = labels
 
     def accounts(self, accounts: Mapping[Key, Account], keys: Iterable[Key]) -> None:
         """Write lifetime accounts as they stand."""

@@ -5,11 +5,13 @@ the host. Whatever comes, memory is bounded: beyond so many numbers of a GPU the
 beyond so many GPUs the rest counts as a GPU that nobody knows.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from agent.kernel_log import normal_pci
+from agent.tally import HOUR_MS
 from agent.tick import Event, Gpu, Xid
 from agent.xid_bursts import Burst, bursts_of
 from agent.xid_news import News, Place
@@ -59,6 +61,7 @@ class XidBook:
         self._here: dict[Key, XidRow] = {}
         self._counts: dict[Key, XidCount] = {}
         self._changed: set[Key] = set()
+        self._by_hour: Counter[tuple[int, str, int]] = Counter()
         self._counted_ms: dict[Key, int] = {}
         self._pairs = Pairs()
         self._news = News(node)
@@ -106,6 +109,11 @@ class XidBook:
     def flush(self, now_ms: int) -> list[Event]:
         """Give the sums that wait for their minute to end: before the agent ends."""
         return self._news.flush(now_ms)
+
+    def take_hours(self) -> Mapping[tuple[int, str, int], int]:
+        """Give how many were counted since the last time, by hour in ms, UUID and number."""
+        taken, self._by_hour = self._by_hour, Counter()
+        return taken
 
     def changed(self) -> tuple[XidRow, ...]:
         """Give the rows that the journal does not hold yet; `saved` says that it does."""
@@ -158,6 +166,8 @@ class XidBook:
         key = (place.uuid, number)
         if not new and key not in self._here:
             return
+        if new:
+            self._by_hour[burst.at_ms // HOUR_MS * HOUR_MS, place.uuid, number] += new
         told = XidRow(
             uuid=place.uuid,
             number=number,

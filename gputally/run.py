@@ -188,6 +188,7 @@ class Live:
             self._prober = Prober(settings.agent, node, self._simulation, self._stop.reader)
             stack.callback(self._prober.close)
             books = Books(journal, settings.states, boot_id=boot_id(), node=node, follow_holders=True)
+            journal.label(node, settings.node.labels)
             holders = self._holders or holders_of(settings.holders, _workload(settings))
             stack.callback(holders.close)
             self._prober.know(books.gpus.values())

@@ -9,6 +9,7 @@ import pytest
 
 from agent.books import Books
 from agent.errors import JournalBroken, JournalError, SettingsError
+from agent.hourly import FIGURES
 from agent.journal import Journal, JournalSettings
 from agent.journal_file import connect
 from agent.pieces import SLICE_QUANTITIES
@@ -567,6 +568,8 @@ def test_the_tables_are_these(path: Path) -> None:
             *("delivered_ticks", "refused_rows", "dropped_ticks", "dropped_from_ms", "dropped_until_ms"),
             *("success_ms", "failure_ms", "failure", "refusal"),
         ],
+        "gpu_hour": ["hour_ms", "gpu_id", "node_id", *FIGURES],
+        "xid_hour": ["hour_ms", "node_id", "uuid", "number", "count"],
         "finding": [
             *("id", "node_id", "gpu_id", "rule", "severity"),
             *("opened_ms", "closed_ms", "summary", "action", "times", "held_by"),
@@ -580,7 +583,7 @@ def test_the_tables_are_these(path: Path) -> None:
             *("qos", "namespace", "container", "title", "cost_centre"),
         ],
         "meta": ["key", "value"],
-        "node": ["id", "name"],
+        "node": ["id", "name", "labels"],
         "owner": ["id", "name"],
         "part": ["gpu_id", "quantity", "labels", "at_ms", "value"],
         "place": ["gpu_id", "node_id", "position", "pci_bus", "from_ms", "to_ms"],
@@ -611,11 +614,16 @@ def test_a_file_of_the_first_schema_goes_on(path: Path) -> None:
     before = rows(path, "SELECT * FROM account")
     with closing(sqlite3.connect(path)) as db:
         later = ("part", "slice_reading", "counter", "xid", "tenure", "exporter")
-        for table in (*later, "silence", "acknowledgement", "told"):
+        for table in (*later, "silence", "acknowledgement", "told", "gpu_hour", "xid_hour"):
             db.execute(f"DROP TABLE {table}")
         for column in ("inforom", "architecture", "minor", "module", "chassis", "slot", "tray"):
             db.execute(f"ALTER TABLE gpu DROP COLUMN {column}")
-        for table, column in (("posting", "slice"), ("finding", "times"), ("finding", "held_by")):
+        for table, column in (
+            ("posting", "slice"),
+            ("finding", "times"),
+            ("finding", "held_by"),
+            ("node", "labels"),
+        ):
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
         db.execute("PRAGMA user_version = 1")
     with closing(Journal(path, JournalSettings(), end_ms)):

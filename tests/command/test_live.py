@@ -162,6 +162,16 @@ def test_it_ends_when_its_time_is_over(tmp_path: Path) -> None:
     assert "Traceback" not in done.errors
 
 
+def test_the_labels_of_the_settings_are_in_the_journal(tmp_path: Path) -> None:
+    """Reports group nodes by them."""
+    settings = tmp_path / "labels.toml"
+    settings.write_text('[node]\nname = "n1"\n[node.labels]\npool = "train"\nrack = "r7"\n')
+    with running(tmp_path, *MIXED, "--settings", str(settings), "--journal", "j.db", "--for", "1") as agent:
+        assert agent.process.wait(timeout=20) == 0
+    ((text,),) = rows(tmp_path / "j.db", "SELECT labels FROM node WHERE name = 'n1'")
+    assert json.loads(text) == {"pool": "train", "rack": "r7"}
+
+
 def test_the_demo_shows_a_history_and_goes_live(tmp_path: Path) -> None:
     """The demo makes history, says where to look, runs live, and the next one continues it."""
     for _ in range(2):
