@@ -3,13 +3,12 @@
 import contextlib
 import resource
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from agent.errors import GputallyError, JournalError, ReportError
 from agent.journal_file import connect, translated
-from gputally.progress import Progress
 from reports.gathered import Gathered, gather, together
 from reports.sums import snapshot
 from reports.window import Span, Window, journal_span
@@ -41,18 +40,18 @@ class Journals:
         where = "" if str(path) in str(error) else f"{path}: "
         self.unread.append(f"{where}{error}")
 
-    def gather(self, window: Window, most_spells: int) -> Gathered:
-        """Read what they have of a window, with progress where they are many. Raises ReportError."""
+    def gather(
+        self, window: Window, most_spells: int, share: Callable[[float], None] = lambda _: None
+    ) -> Gathered:
+        """Read what they have of a window; `share` gets how much is done. Raises ReportError."""
         found: list[Gathered] = []
-        progress = Progress("report", len(self.opened), "journals") if len(self.opened) > 1 else None
         for number, one in enumerate(self.opened, 1):
             try:
                 told = gather(one.db, window, most_spells, str(one.path))
                 found += [told] if told else []
             except sqlite3.Error as error:
                 self.failed(one.path, translated(error, one.path))
-            if progress:
-                progress(number)
+            share(number / len(self.opened))
         if not found:
             raise ReportError(f"no journal can be read: {'; '.join(self.unread[:1])}")
         return together(found, most_spells)

@@ -72,6 +72,8 @@ class ReportSettings:
 
     price_per_gpu_hour: float = 0.0
     timezone: str = "UTC"
+    pool_label: str = "pool"
+    grafana_url: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""

@@ -55,7 +55,7 @@ class _Source(NamedTuple):
 
 
 def gather_from(
-    ledger: Ledger, window: Window, *, now_ms: int, progress: Callable[[int, int], None] = lambda *_: None
+    ledger: Ledger, window: Window, *, now_ms: int, share: Callable[[float], None] = lambda _: None
 ) -> Drawn:
     """Read what a store has of a window. Raises ReportError where it has nothing of it, StoreError."""
     until_ms = min(window.to_ms, now_ms - AFTER_MS[0])
@@ -64,7 +64,7 @@ def gather_from(
     known = ledger.seats(window.from_ms, until_ms)
     courses, odd = _at_edges(ledger, (window.from_ms, until_ms), known, now_ms)
     for first in range(0, len(odd), MOST_AT_ONCE):
-        progress(first, len(odd))
+        share(first / len(odd))
         courses |= _by_the_hour(ledger, odd[first : first + MOST_AT_ONCE], (window.from_ms, until_ms), now_ms)
     courses = {
         seat: one for seat, one in courses.items() if one.begin_ms < until_ms and one.end_ms > window.from_ms

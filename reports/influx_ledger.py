@@ -106,31 +106,38 @@ class InfluxLedger:
 
     def hours(self, window: Window) -> Iterator[HourSum]:
         """Sum up what each account grew by from hour to hour."""
-        yield from self._grown("tally_seconds_total", ("state",), window)
-        yield from self._grown("tally_busy_seconds_total", (), window)
+        for told, at_ms, seconds in self._hourly("seconds", ("state",), window):
+            state = _STATES.get(told.get("state", ""))
+            if state is not None:
+                yield HourSum(at_ms, self._group(told), state, Amounts(elapsed_ms=round(seconds * 1000)))
+        for told, at_ms, seconds in self._hourly("busy_seconds", (), window):
+            yield HourSum(at_ms, self._group(told), State.ACTIVE, Amounts(busy_us=round(seconds * 1e6)))
+        for told, at_ms, joules in self._hourly("joules", ("state",), window):
+            state = _STATES.get(told.get("state", ""))
+            if state is not None:
+                yield HourSum(at_ms, self._group(told), state, Amounts(energy_mj=round(joules * 1000)))
 
-    def _grown(self, field: str, more: Sequence[str], window: Window) -> Iterator[HourSum]:
+    def _hourly(
+        self, quantity: Quantity, more: Sequence[str], window: Window
+    ) -> Iterator[tuple[Mapping[str, str], int, float]]:
+        """Give tags, the beginning of each hour, and what accounts grew by within it."""
         span = window.from_ms, window.to_ms
-        inner_span = window.from_ms - HOUR_MS, window.to_ms
+        before = window.from_ms - HOUR_MS, window.to_ms
         each = ("node", "uuid", "owner", "model", *self._pool, *more)
         inner = (
-            f"SELECT non_negative_difference(last({name(field)})) AS grown FROM gpu "
-            f"WHERE {_within(inner_span)} GROUP BY {_by(inner_span, each, HOUR_MS)}"
+            f"SELECT non_negative_difference(last({name(f'tally_{quantity}_total')})) AS grown FROM gpu "
+            f"WHERE {_within(before)} GROUP BY {_by(before, each, HOUR_MS)}"
         )
         statement = (
             f"SELECT sum(grown) FROM ({inner}) WHERE {_within(span)} "
             f"GROUP BY {_by(span, ('model', *self._pool, *more), HOUR_MS)}"
         )
         for told, points in self._store.points(statement):
-            group = Group(self._pool_of(told), told.get("model", ""))
-            state = _STATES.get(told.get("state", "")) if more else State.ACTIVE
-            for at_ms, seconds in points if state else ():
-                amounts = (
-                    Amounts(elapsed_ms=round(seconds * 1000))
-                    if more
-                    else Amounts(busy_us=round(seconds * 1e6))
-                )
-                yield HourSum(at_ms // HOUR_MS * HOUR_MS, group, state or State.UNKNOWN, amounts)
+            for at_ms, value in points:
+                yield told, at_ms // HOUR_MS * HOUR_MS, value
+
+    def _group(self, told: Mapping[str, str]) -> Group:
+        return Group(self._pool_of(told), told.get("model", ""))
 
     def _pool_of(self, told: Mapping[str, str]) -> str:
         return told.get(self._pool[0], "") if self._pool else ""

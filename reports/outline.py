@@ -10,6 +10,7 @@ from typing import NamedTuple
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
 from reports.identity import Violation
+from reports.sections import Sections
 from reports.sums import AccountSum, Amounts, SpellRow, StateSums
 from reports.window import Span, Window
 
@@ -100,7 +101,8 @@ class Report:
     """The account of a window. `covered` is the part of the window that the journal accounts for.
 
     `violations` are the first ones, `violation_count` counts all of them. `unread` says which journals could
-    not be read, and why: their GPUs are missing from all sums.
+    not be read, and why: their GPUs are missing from all sums. `remarks` must be said of all of it, such as
+    that it is an estimate.
     """
 
     window: Window
@@ -123,6 +125,8 @@ class Report:
     findings: tuple[Finding, ...]
     decisions: tuple[Decision, ...]
     unread: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+    sections: Sections | None = None
 
     @property
     def identity_ok(self) -> bool:

@@ -122,22 +122,29 @@ class PromLedger:
 
     def hours(self, window: Window) -> Iterator[HourSum]:
         """Sum up what grew in each hour, by the store's own `increase`, which may be off by an interval."""
-        by = ", ".join(("model", "state", *((self._pool,) if self._pool else ())))
-        seconds = f"increase({self._selector('gpu_tally_seconds_total')}[1h])"
-        busy = f"increase({self._selector('gpu_tally_busy_seconds_total')}[1h])"
-        first_ms, last_ms = window.from_ms + HOUR_MS, window.to_ms
-        if last_ms < first_ms:
-            return
-        for labels, samples in self._store.steps(f"sum by ({by}) ({seconds})", first_ms, last_ms, HOUR_MS):
+        for labels, at_ms, seconds in self._hourly("seconds", ("state",), window):
             state = _STATES.get(labels.get("state", ""))
-            for at_ms, value in samples if state else ():
-                amounts = Amounts(elapsed_ms=round(value * 1000))
-                yield HourSum(at_ms - HOUR_MS, self._group(labels), state or State.UNKNOWN, amounts)
-        by = ", ".join(("model", *((self._pool,) if self._pool else ())))
-        for labels, samples in self._store.steps(f"sum by ({by}) ({busy})", first_ms, last_ms, HOUR_MS):
+            if state is not None:
+                amounts = Amounts(elapsed_ms=round(seconds * 1000))
+                yield HourSum(at_ms, self._group(labels), state, amounts)
+        for labels, at_ms, seconds in self._hourly("busy_seconds", (), window):
+            yield HourSum(at_ms, self._group(labels), State.ACTIVE, Amounts(busy_us=round(seconds * 1e6)))
+        for labels, at_ms, joules in self._hourly("joules", ("state",), window):
+            state = _STATES.get(labels.get("state", ""))
+            if state is not None:
+                yield HourSum(at_ms, self._group(labels), state, Amounts(energy_mj=round(joules * 1000)))
+
+    def _hourly(
+        self, quantity: Quantity, more: Sequence[str], window: Window
+    ) -> Iterator[tuple[Mapping[str, str], int, float]]:
+        """Give labels, the beginning of each hour, and what accounts grew by within it."""
+        if window.to_ms - window.from_ms < HOUR_MS:
+            return
+        by = ", ".join(("model", *((self._pool,) if self._pool else ()), *more))
+        grown = f"sum by ({by}) (increase({self._selector(f'gpu_tally_{quantity}_total')}[1h]))"
+        for labels, samples in self._store.steps(grown, window.from_ms + HOUR_MS, window.to_ms, HOUR_MS):
             for at_ms, value in samples:
-                amounts = Amounts(busy_us=round(value * 1e6))
-                yield HourSum(at_ms - HOUR_MS, self._group(labels), State.ACTIVE, amounts)
+                yield labels, at_ms - HOUR_MS, value
 
     def _group(self, labels: Mapping[str, str]) -> Group:
         return Group(labels.get(self._pool, "") if self._pool else "", labels.get("model", ""))

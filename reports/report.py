@@ -18,7 +18,8 @@ from reports.window import Window
 
 __all__ = ["Report", "build"]
 
-MOST_SPELLS = 10
+MOST_SPELLS = 200
+"""So many of the longest idle spells are looked at."""
 MOST_VIOLATIONS = 20
 _WORKLESS = (State.FREE, State.DRAINED, State.DOWN)
 """States in which a GPU whose busy time was not seen worked for nobody."""

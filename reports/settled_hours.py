@@ -1,7 +1,8 @@
-"""Makes the hours of a store, which are nearly right, agree with the accounts, which are exact.
+"""Makes hours that are nearly right agree with the accounts, which are exact.
 
-Each state of each group is brought to what the accounts say of it over the window. What is then missing in an
-hour from the time of its GPUs is unknown: a node that vanished says nothing of its hours.
+Those of a store are made by its own functions; those of several journals hold GPUs twice that were carried
+from one to another, and nothing of nodes that vanished. Each state of each group is brought to what the
+accounts say of it over the window. What is then missing in an hour from the time of its GPUs is unknown.
 """
 
 from collections import Counter, defaultdict
@@ -15,35 +16,33 @@ from reports.gathered import Gathered
 from reports.sections import Group
 from reports.sums import Amounts
 
+_Hours = dict[tuple[int, Group, State], Amounts]
+
 
 def settled(told: Iterable[HourSum], gathered: Gathered, pools: Mapping[str, str]) -> tuple[HourSum, ...]:
-    """Give hours whose states sum to the time of the GPUs of each group, to within a rounding of ms."""
-    seconds: defaultdict[tuple[Group, State], dict[int, int]] = defaultdict(dict)
-    busy: defaultdict[Group, Counter[int]] = defaultdict(Counter)
+    """Give hours whose states sum to the time of the GPUs of each group, in the shape of `told`."""
+    shape: _Hours = defaultdict(Amounts)
     for hour_ms, group, state, amounts in told:
-        if amounts.elapsed_ms:
-            seconds[group, state][hour_ms] = amounts.elapsed_ms
-        busy[group][hour_ms] += amounts.busy_us
+        shape[hour_ms, group, state] += amounts
     exact = _exact(gathered, pools)
-    owed = _owed(gathered, pools)
-    found: dict[tuple[int, Group, State], Amounts] = {}
-    left = Counter(owed)
-    for (group, state), hours in sorted(seconds.items()):
-        if state is State.UNKNOWN:
+    left = _owed(gathered, pools)
+    lengths: Counter[tuple[Group, State]] = Counter()
+    for (_, group, state), amounts in shape.items():
+        lengths[group, state] += amounts.elapsed_ms
+    found: _Hours = {}
+    for (hour_ms, group, state), amounts in sorted(shape.items()):
+        if state is State.UNKNOWN or not lengths[group, state]:
             continue
-        factor = exact[group, state].elapsed_ms / sum(hours.values())
-        for hour_ms, elapsed_ms in hours.items():
-            part_ms = min(round(elapsed_ms * factor), left[hour_ms, group])
-            left[hour_ms, group] -= part_ms
-            if part_ms:
-                found[hour_ms, group, state] = Amounts(elapsed_ms=part_ms)
+        whole_ms = exact[group, state].elapsed_ms
+        part_ms = round(amounts.elapsed_ms * whole_ms / lengths[group, state])
+        part_ms = min(part_ms, left[hour_ms, group])
+        left[hour_ms, group] -= part_ms
+        if part_ms:
+            found[hour_ms, group, state] = replace(amounts, elapsed_ms=part_ms)
     for (hour_ms, group), missing_ms in left.items():
         if missing_ms:
             found[hour_ms, group, State.UNKNOWN] = Amounts(elapsed_ms=missing_ms)
-    _add_busy(found, busy, exact)
-    return tuple(
-        HourSum(*key, amounts) for key, amounts in sorted(found.items(), key=lambda pair: str(pair[0]))
-    )
+    return tuple(HourSum(*key, amounts) for key, amounts in sorted(_with_the_rest(found, exact).items()))
 
 
 def _exact(gathered: Gathered, pools: Mapping[str, str]) -> defaultdict[tuple[Group, State], Amounts]:
@@ -54,13 +53,13 @@ def _exact(gathered: Gathered, pools: Mapping[str, str]) -> defaultdict[tuple[Gr
     return found
 
 
-def _owed(gathered: Gathered, pools: Mapping[str, str]) -> dict[tuple[int, Group], int]:
+def _owed(gathered: Gathered, pools: Mapping[str, str]) -> Counter[tuple[int, Group]]:
     """Tell how much time GPUs of each group were there in each hour."""
-    found: Counter[tuple[int, Group]] = Counter()
     times: Counter[tuple[Group, int, int]] = Counter()
     for one in gathered.stretches:
         group = Group(pools.get(one.node, ""), gathered.identities[one.uuid].model)
         times[group, one.start_ms, one.end_ms] += 1
+    found: Counter[tuple[int, Group]] = Counter()
     for (group, start_ms, end_ms), count in times.items():
         for hour_ms in range(start_ms // HOUR_MS * HOUR_MS, end_ms, HOUR_MS):
             part_ms = min(end_ms, hour_ms + HOUR_MS) - max(start_ms, hour_ms)
@@ -68,19 +67,30 @@ def _owed(gathered: Gathered, pools: Mapping[str, str]) -> dict[tuple[int, Group
     return found
 
 
-def _add_busy(
-    found: dict[tuple[int, Group, State], Amounts],
-    busy: Mapping[Group, Mapping[int, int]],
-    exact: Mapping[tuple[Group, State], Amounts],
-) -> None:
-    """Enter busy time as active: it is that of the accounts, in the shape that the store told."""
-    for group, hours in busy.items():
-        whole = sum((exact[group, state] for state in State if (group, state) in exact), Amounts())
-        told = sum(hours.values())
-        seen = whole.busy_seen_ms / max(1, whole.elapsed_ms)
-        for hour_ms, micros in hours.items():
-            key = hour_ms, group, State.ACTIVE
-            if told and key in found:
-                found[key] = replace(found[key], busy_us=round(micros * whole.busy_us / told))
-        for key in [key for key in found if key[1] == group and key[2] is not State.UNKNOWN]:
-            found[key] = replace(found[key], busy_seen_ms=round(found[key].elapsed_ms * seen))
+def _with_the_rest(found: _Hours, exact: Mapping[tuple[Group, State], Amounts]) -> _Hours:
+    """Bring busy time and energy of each group to what the accounts say, and the time that they were seen."""
+    told: defaultdict[Group, Amounts] = defaultdict(Amounts)
+    whole: defaultdict[Group, Amounts] = defaultdict(Amounts)
+    for (_, group, state), amounts in found.items():
+        if state is not State.UNKNOWN:
+            told[group] += amounts
+    for (group, _), amounts in exact.items():
+        whole[group] += amounts
+    result = dict(found)
+    for key, amounts in found.items():
+        group, state = key[1], key[2]
+        if state is not State.UNKNOWN:
+            of_state = exact[group, state]
+            seen = amounts.elapsed_ms / of_state.elapsed_ms
+            result[key] = Amounts(
+                elapsed_ms=amounts.elapsed_ms,
+                busy_us=_part(amounts.busy_us, whole[group].busy_us, told[group].busy_us),
+                busy_seen_ms=min(amounts.elapsed_ms, round(of_state.busy_seen_ms * seen)),
+                energy_mj=_part(amounts.energy_mj, whole[group].energy_mj, told[group].energy_mj),
+                energy_seen_ms=min(amounts.elapsed_ms, round(of_state.energy_seen_ms * seen)),
+            )
+    return result
+
+
+def _part(part: int, whole: int, told: int) -> int:
+    return round(part * whole / told) if told else 0

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from agent.tick import State, said
 from reports.outline import GpuLine, Report, SpellLine
+from reports.text_sections import section_parts
 from reports.window import Window, at, rfc3339, zone
 from reports.wording import NONE, Column, bar, hours, kilowatt_hours, money, percent, table, wrapped
 
@@ -15,6 +16,7 @@ BAR_CELLS = 20
 MOST_GPUS = 20
 MOST_OWNERS = 20
 MOST_FINDINGS = 20
+MOST_SPELLS = 10
 MOST_SHOWN_VIOLATIONS = 5
 FULL_ENERGY = 0.98
 
@@ -37,6 +39,7 @@ def to_text(report: Report, width: int = 100) -> str:
         ("", _header(report, width)),
         ("What to do", _decisions(report, width)),
         ("Hours by state", _states(report, width)),
+        *(section_parts(report.sections, report, width) if report.sections else ()),
         ("Hours by owner, idle first", _owners(report, width)),
         ("Hours by GPU, wasted (idle, down, unknown) first; spell is the longest", _gpus(report, width)),
         (
@@ -79,6 +82,8 @@ def _header(report: Report, width: int) -> Iterator[str]:
         count = len(report.unread)
         yield _fact("missing", f"{count:,} journal{'s' * (count > 1)} could not be read, see below", width)
     identity = "PASS" if report.identity_ok else "FAIL"
+    for remark in report.remarks:
+        yield _fact("remark", remark, width)
     yield _fact("identity", f"{identity}: the states of each GPU sum to its time in each hour", width)
 
 
@@ -199,7 +204,7 @@ def by_waste(report: Report) -> list[GpuLine]:
 def _spells(report: Report, width: int) -> list[str]:
     columns = [Column(title, "name") for title in ("node", "gpu", "owner", "holder")]
     columns += [Column("began", "text"), Column("seen"), Column("beyond"), Column("", "text")]
-    rows = [_spell(report, line) for line in report.spells]
+    rows = [_spell(report, line) for line in report.spells[:MOST_SPELLS]]
     return table(columns, rows, width) if rows else ["  none went beyond its patience"]
 
 

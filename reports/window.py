@@ -9,7 +9,7 @@ import re
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from agent.errors import ReportError
@@ -132,6 +132,24 @@ def overlap(window: Window, span: Span) -> Window | None:
     if from_ms >= to_ms:
         return None
     return Window(from_ms=from_ms, to_ms=to_ms, timezone=window.timezone, label=window.label)
+
+
+def before(window: Window) -> Window:
+    """Give the window that ends where one begins: an ISO week before a week, else one that is as long."""
+    where = zone(window.timezone)
+    first, end = at(window.from_ms, where), at(window.to_ms, where)
+    if _is_week(first, end):
+        monday = first.date() - timedelta(days=7)
+        year, number, _ = monday.isocalendar()
+        return _week(f"{year:04}-W{number:02}", window.timezone, where)
+    length_ms = window.to_ms - window.from_ms
+    return Window(from_ms=window.from_ms - length_ms, to_ms=window.from_ms, timezone=window.timezone)
+
+
+def _is_week(first: datetime, end: datetime) -> bool:
+    """Tell whether two local times are the ends of an ISO week."""
+    midnight = first.time() == end.time() == time()
+    return midnight and first.isoweekday() == 1 and end.date() - first.date() == timedelta(days=7)
 
 
 def zone(name: str) -> tzinfo:
