@@ -62,10 +62,11 @@ def gather_from(
     if window.from_ms >= until_ms:
         raise ReportError("the window lies in the future: give one that has begun")
     known = ledger.seats(window.from_ms, until_ms)
-    courses, odd = _at_edges(ledger, (window.from_ms, until_ms), known, now_ms)
+    edges = ledger.first(window.from_ms, until_ms), until_ms
+    courses, odd = _at_edges(ledger, edges, known, now_ms)
     for first in range(0, len(odd), MOST_AT_ONCE):
         share(first / len(odd))
-        courses |= _by_the_hour(ledger, odd[first : first + MOST_AT_ONCE], (window.from_ms, until_ms), now_ms)
+        courses |= _by_the_hour(ledger, odd[first : first + MOST_AT_ONCE], edges, now_ms)
     courses = {
         seat: one for seat, one in courses.items() if one.begin_ms < until_ms and one.end_ms > window.from_ms
     }
@@ -137,9 +138,9 @@ def _take(looks: dict[Seat, list[Look]], more: Mapping[Seat, Sequence[Look]]) ->
 
 
 def _reaches(looks: Sequence[Look], edges: tuple[int, int]) -> bool:
-    """Tell whether looks reach from the first edge to the last."""
+    """Tell whether looks reach from the first edge, or from when the GPU was enrolled, to the last."""
     course = Course(looks, edges[0])
-    return course.begin_ms <= edges[0] and course.end_ms >= edges[-1]
+    return course.begin_ms <= max(edges[0], course.enrolled_ms) and course.end_ms >= edges[-1]
 
 
 def _by_the_hour(ledger: Ledger, seats: Sequence[Seat], edges: tuple[int, int], now_ms: int) -> Courses:

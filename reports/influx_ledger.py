@@ -49,6 +49,14 @@ class InfluxLedger:
             )
         return found
 
+    def first(self, from_ms: int, to_ms: int) -> int:
+        """Count what GPUs told of themselves, hour by hour, where there is nothing at the beginning."""
+        if any(points for _, points in self._asked("last", "info", (from_ms - HOUR_MS, from_ms), ())):
+            return from_ms
+        told = self._asked("count", "info", (from_ms, to_ms), (), step_ms=HOUR_MS)
+        moments = [at_ms + HOUR_MS - 1 for _, points in told for at_ms, count in points if count]
+        return min((*moments, to_ms)) if moments else from_ms
+
     def looks(
         self, quantity: Quantity, moments: Sequence[int], back_ms: int, seats: Sequence[Seat] | None = None
     ) -> Looks:
@@ -90,7 +98,7 @@ class InfluxLedger:
         """Ask for a field in a time (from, to], by steps that end at its edges."""
         return self._store.points(
             f"SELECT {function}({name(field)}) FROM {name(measurement)} WHERE {_within(span)}{where} "
-            f"GROUP BY {_by(span, tags, step_ms)}"
+            f"{_by(span, tags, step_ms)}"
         )
 
     def ends(self, moments: Sequence[int], back_ms: int) -> dict[str, dict[int, int]]:
@@ -126,11 +134,11 @@ class InfluxLedger:
         each = ("node", "uuid", "owner", "model", *self._pool, *more)
         inner = (
             f"SELECT non_negative_difference(last({name(f'tally_{quantity}_total')})) AS grown FROM gpu "
-            f"WHERE {_within(before)} GROUP BY {_by(before, each, HOUR_MS)}"
+            f"WHERE {_within(before)} {_by(before, each, HOUR_MS)}"
         )
         statement = (
             f"SELECT sum(grown) FROM ({inner}) WHERE {_within(span)} "
-            f"GROUP BY {_by(span, ('model', *self._pool, *more), HOUR_MS)}"
+            f"{_by(span, ('model', *self._pool, *more), HOUR_MS)}"
         )
         for told, points in self._store.points(statement):
             for at_ms, value in points:
@@ -220,8 +228,9 @@ def _within(span: tuple[int, int]) -> str:
 
 
 def _by(span: tuple[int, int], tags: Iterable[str], step_ms: int) -> str:
-    by = ", ".join(name(tag) for tag in tags)
-    if not step_ms:
-        return by
-    # Steps of InfluxQL hold their beginning and not their end: a millisecond later they are as ours.
-    return f"time({step_ms}ms, {span[0] % step_ms + 1}ms), {by} fill(none)"
+    by = [name(tag) for tag in tags]
+    if (
+        step_ms
+    ):  # steps of InfluxQL hold their beginning and not their end: a millisecond later they are as ours
+        by = [f"time({step_ms}ms, {span[0] % step_ms + 1}ms)", *by]
+    return f"GROUP BY {', '.join(by)}{' fill(none)' if step_ms else ''}" if by else ""

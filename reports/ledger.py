@@ -50,6 +50,9 @@ class Ledger(Protocol):
     def seats(self, from_ms: int, to_ms: int) -> Mapping[Seat, Known]:
         """Name the GPUs that may have been there in a time; some may not."""
 
+    def first(self, from_ms: int, to_ms: int) -> int:
+        """Tell since when the store has anything of a time, to within an hour; `from_ms` where it has all."""
+
     def looks(
         self,
         quantity: Quantity,

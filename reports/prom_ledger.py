@@ -66,6 +66,17 @@ class PromLedger:
             )
         return found
 
+    def first(self, from_ms: int, to_ms: int) -> int:
+        """Count the GPUs that are told, hour by hour, where there are none at the beginning."""
+        told = f"count(last_over_time({self._selector('gpu_info')}[{span(HOUR_MS)}]))"
+        last_ms = from_ms + (to_ms - from_ms) // HOUR_MS * HOUR_MS
+        if self._store.values(told, from_ms) or last_ms == from_ms:
+            return from_ms
+        moments = [
+            at_ms for one in self._store.steps(told, from_ms, last_ms, HOUR_MS) for at_ms, _ in one.samples
+        ]
+        return min(moments, default=from_ms)
+
     def looks(
         self, quantity: Quantity, moments: Sequence[int], back_ms: int, seats: Sequence[Seat] | None = None
     ) -> Looks:
