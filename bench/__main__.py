@@ -18,7 +18,9 @@ from typing import Any
 
 import psutil
 
-from bench import delivery, encoding
+from agent.clock import now_ms
+from agent.tally import DAY_MS
+from bench import delivery, encoding, ledger
 from bench.holders import refresh_ms
 from bench.latency import build, cost, sampling
 from bench.own import own
@@ -39,6 +41,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--live-seconds", type=float, default=45.0)
     parser.add_argument("--recording", type=Path, default=GENTD26)
+    parser.add_argument("--fleet-gpus", type=int, default=10_000, help="of the report (default: 10000)")
     parser.add_argument("--latency-ticks", type=int, default=6, help="intervals per latency (default: 6)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -51,6 +54,7 @@ def main() -> None:
         live(here, options.live_seconds)
         pages(here)
         rules()
+        fleet(here, options.fleet_gpus)
         latencies(here, options.latency_ticks)
 
 
@@ -190,6 +194,26 @@ def rules() -> None:
     say("what is kept of a GPU for them", f"{told.kilobytes:.1f} kB", "under 20 kB")
     say("where every counter grew all day: time", f"{told.full_us:.0f} us", "under 100 us")
     say("the same: what is kept of a GPU", f"{told.full_kilobytes:.1f} kB", "under 20 kB")
+
+
+def fleet(here: Path, gpus: int) -> None:
+    """Time the report on a large fleet out of one store, and on a tenth of it: cost goes with GPUs."""
+    first_ms = now_ms() // DAY_MS * DAY_MS - 8 * DAY_MS
+    for count in (gpus // 10, gpus):
+        with delivery.store("-search.maxUniqueTimeseries=2000000", "-search.maxSeries=1000000") as (url, _):
+            if not url:
+                say("report out of a store", "not at hand", "under 15 s, 1 GB")
+                return
+            ledger.fill(url, count, first_ms)
+            for name in ("week.json", "week.html"):
+                told = [ledger.taken(url, first_ms, here / name) for _ in range(3)]
+                seconds, most = median(one.seconds for one in told), max(one.megabytes for one in told)
+                fine = "" if all(one.identity_ok for one in told) else " WRONG"
+                say(
+                    f"report on {count:,} GPUs out of VictoriaMetrics, {name[5:]}{fine}",
+                    f"{seconds:.1f} s {most:.0f} MB",
+                    "under 15 s, 1 GB" if count == gpus else "",
+                )
 
 
 def latencies(here: Path, ticks: int) -> None:

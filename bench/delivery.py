@@ -44,7 +44,7 @@ def write_day(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def store() -> Iterator[tuple[str, int]]:
+def store(*arguments: str) -> Iterator[tuple[str, int]]:
     """Run a VictoriaMetrics; give its address and process, or no address where it is not installed."""
     binary = shutil.which("victoria-metrics")
     if binary is None:
@@ -55,6 +55,7 @@ def store() -> Iterator[tuple[str, int]]:
         address = f"127.0.0.1:{free.getsockname()[1]}"
         free.close()
         command = [binary, f"-httpListenAddr={address}", f"-storageDataPath={folder}", "-loggerLevel=ERROR"]
+        command += arguments
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
             try:
                 _wait(f"http://{address}/health")

@@ -4,19 +4,20 @@ The store is filled by its import of JSON lines. Accounts follow a day of work, 
 shifted from GPU to GPU; what is measured is how long the report takes and how much memory, not what it says.
 """
 
+import contextlib
 import json
-import resource
+import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import NamedTuple
 
-from agent.store import Store
+import psutil
+
 from agent.tally import HOUR_MS
-from reports.from_ledger import gather_from
-from reports.prom_ledger import PromLedger
-from reports.report import Report, build
-from reports.window import Window
+from reports.window import rfc3339
 
 STEP_MS = 300_000
 POINTS = 7 * 24 * HOUR_MS // STEP_MS + 2
@@ -95,19 +96,27 @@ def fill(url: str, gpus: int, first_ms: int) -> float:
 
 
 class Taken(NamedTuple):
-    """What a report took: seconds, the peak of the process in MB."""
+    """What a report took, from the start of the command to its end: seconds and megabytes; what it found."""
 
     seconds: float
     megabytes: float
-    report: Report
+    gpus: int
+    identity_ok: bool
 
 
-def taken(url: str, first_ms: int) -> Taken:
-    """Make a report."""
-    window = Window(from_ms=first_ms, to_ms=first_ms + 7 * 24 * HOUR_MS, label="the week")
+def taken(url: str, first_ms: int, out: Path) -> Taken:
+    """Have the command write a report of the week, as JSON or as what the file's name says."""
+    week = [rfc3339(first_ms), rfc3339(first_ms + 7 * 24 * HOUR_MS)]
+    asked = ["report", "--source", url, "--from", week[0], "--to", week[1], "--out", str(out)]
     began = time.monotonic()
-    ledger = PromLedger(Store(url, longest=1 << 28), "pool")
-    drawn = gather_from(ledger, window, now_ms=window.to_ms + 2 * HOUR_MS)
-    report = build(drawn.gathered, window, now_ms=window.to_ms)
+    with subprocess.Popen([sys.executable, "-m", "gputally", *asked], stderr=subprocess.DEVNULL) as command:
+        most = 0
+        while command.poll() is None:
+            with contextlib.suppress(psutil.Error):
+                most = max(most, psutil.Process(command.pid).memory_info().rss)
+            time.sleep(0.05)
     seconds = time.monotonic() - began
-    return Taken(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, report)
+    if out.suffix != ".json":
+        return Taken(seconds, most / 1e6, 0, identity_ok=command.returncode == 0)
+    told = json.loads(out.read_text(encoding="utf-8"))
+    return Taken(seconds, most / 1e6, told["inventory"]["gpus"], told["identity_ok"])
