@@ -6,6 +6,7 @@ What carries questions to stores, for rules and reports alike; urllib3 is loaded
 import base64
 import json
 import ssl
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,8 @@ from agent.holders.names import printable
 
 LONGEST_ANSWER = 16 << 20
 LONGEST_WORD = 300
+LONGEST_SECONDS = 600.0
+"""An answer that takes longer, drop by drop, never ends."""
 _PIECE = 1 << 16
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _REDIRECTS = range(300, 400)
@@ -94,16 +97,25 @@ class Asker:
         return said
 
     def _whole(self, answer: urllib3.BaseHTTPResponse) -> bytes:
-        """Read an answer. Raises TooLongError."""
-        pieces, length = [], 0
+        """Read an answer. Raises TooLongError, TimeoutError where it never ends."""
+        pieces, length, until = [], 0, time.monotonic() + LONGEST_SECONDS
         for piece in answer.stream(_PIECE, decode_content=True):
             pieces.append(piece)
             length += len(piece)
             if length > self.longest:
                 answer.close()
                 raise TooLongError
+            if time.monotonic() > until:
+                answer.close()
+                raise TimeoutError(f"its answer has not ended after {LONGEST_SECONDS:g} seconds")
         answer.release_conn()
         return b"".join(pieces)
+
+
+def told(text: object) -> str:
+    """Give a text out of an answer as one that can be written anywhere: JSON may hold halves of letters."""
+    said = str(text)
+    return said if said.isascii() else said.encode(errors="replace").decode()
 
 
 def _reason(error: Exception) -> str:

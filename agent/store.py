@@ -9,11 +9,14 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
-from agent.asking import Asker, TooLongError
+from agent.asking import LONGEST_WORD, Asker, TooLongError, told
 from agent.errors import StoreError
+from agent.holders.names import printable
 from agent.promql import span
 
 SHORTEST_SPAN_MS = 1000
+_HARMLESS = ("PromQL ", "No StoreAPIs matched")
+"""How warnings begin that do not mean that something lacks; all others do."""
 T = TypeVar("T")
 
 
@@ -37,7 +40,7 @@ class Store(Asker):
     def samples(self, selector: str, from_ms: int, until_ms: int) -> Iterator[Series]:
         """Give the samples of (from_ms, until_ms] as they are stored. Raises StoreError."""
         try:
-            told = self._instant(f"{selector}[{span(until_ms - from_ms)}]", until_ms, _series)
+            found = self._instant(f"{selector}[{span(until_ms - from_ms)}]", until_ms, _series)
         except TooLongError:
             middle_ms = (from_ms + until_ms) // 2
             if middle_ms - from_ms < SHORTEST_SPAN_MS:
@@ -47,7 +50,7 @@ class Store(Asker):
             yield from self.samples(selector, from_ms, middle_ms)
             yield from self.samples(selector, middle_ms, until_ms)
             return
-        for labels, samples in told:  # some stores count in the far end as well
+        for labels, samples in found:  # some stores count in the far end as well
             yield Series(labels, [one for one in samples if from_ms < one[0] <= until_ms])
 
     def values(self, query: str, at_ms: int) -> list[Value]:
@@ -65,7 +68,7 @@ class Store(Asker):
             said = self.ask("/api/v1/query_range", {"query": query, "nocache": "1", **fields})
         except TooLongError:
             raise self._too_much(query) from None
-        return self._read(said, lambda told: [_series(one) for one in told["result"]])
+        return self._read(said, lambda data: [_series(one) for one in data["result"]])
 
     def known(self, selector: str, from_ms: int, until_ms: int) -> list[Mapping[str, str]]:
         """Give the labels of the series that may have samples in that time. Raises StoreError."""
@@ -74,7 +77,7 @@ class Store(Asker):
             said = self.ask("/api/v1/series", fields)
         except TooLongError:
             raise self._too_much(selector) from None
-        return self._read(said, lambda told: [_labels(one) for one in told])
+        return self._read(said, lambda data: [_labels(one) for one in data])
 
     def _too_much(self, query: str) -> StoreError:
         return StoreError(f"{self.url} answers {query[:200]} with too much")
@@ -82,12 +85,13 @@ class Store(Asker):
     def _instant(self, query: str, at_ms: int, read: Callable[[Any], T]) -> list[T]:
         """Ask, and read each result. Raises StoreError, TooLongError."""
         said = self.ask("/api/v1/query", {"query": query, "time": _seconds(at_ms)})
-        return self._read(said, lambda told: [read(one) for one in told["result"]])
+        return self._read(said, lambda data: [read(one) for one in data["result"]])
 
     def _read(self, said: bytes, read: Callable[[Any], list[T]]) -> list[T]:
         try:
-            told = json.loads(said)
-            is_partial, found = bool(told.get("isPartial")), read(told["data"])
+            whole = json.loads(said)
+            is_partial, found = bool(whole.get("isPartial")), read(whole["data"])
+            warnings = [str(one) for one in whole.get("warnings") or ()]
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise StoreError(
                 f"{self.url} does not answer as Prometheus does: is it the address of a store, "
@@ -95,6 +99,9 @@ class Store(Asker):
             ) from error
         if is_partial:
             raise StoreError(f"{self.url} says that its answers are not whole: a part of it is away")
+        for warning in warnings:
+            if not warning.startswith(_HARMLESS):
+                raise StoreError(f"{self.url} warns of its answer: {printable(warning, LONGEST_WORD)}")
         return found
 
 
@@ -102,14 +109,14 @@ def _seconds(milliseconds: int) -> str:
     return f"{milliseconds / 1000:.3f}"
 
 
-def _series(told: Any) -> Series:  # noqa: ANN401  whatever JSON held
-    samples = ((round(at * 1000), float(text)) for at, text in told["values"])
-    return Series(_labels(told["metric"]), [one for one in samples if math.isfinite(one[1])])
+def _series(one: Any) -> Series:  # noqa: ANN401  whatever JSON held
+    samples = ((round(at * 1000), float(text)) for at, text in one["values"])
+    return Series(_labels(one["metric"]), [sample for sample in samples if math.isfinite(sample[1])])
 
 
-def _value(told: Any) -> Value:  # noqa: ANN401
-    return Value(_labels(told["metric"]), float(told["value"][1]))
+def _value(one: Any) -> Value:  # noqa: ANN401
+    return Value(_labels(one["metric"]), float(one["value"][1]))
 
 
-def _labels(told: Any) -> dict[str, str]:  # noqa: ANN401
-    return {str(name): str(text) for name, text in told.items()}
+def _labels(metric: Any) -> dict[str, str]:  # noqa: ANN401
+    return {told(name): told(text) for name, text in metric.items()}

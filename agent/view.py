@@ -51,7 +51,10 @@ class Standing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class View:
-    """The latest interval of a node, with all that its page needs; some of its findings may be silenced."""
+    """The latest interval of a node, with all that its page needs; some of its findings may be silenced.
+
+    `report_ms` is when the scheduled report was last made; None for never, or where none is scheduled.
+    """
 
     tick: Tick
     interval_seconds: float
@@ -68,6 +71,7 @@ class View:
     exporters: Sequence[Standing] = ()
     expected_gpus: int = 0
     silenced: Collection[Finding] = ()
+    report_ms: int | None = None
     health: Health
 
 

@@ -130,6 +130,9 @@ _OURS = {
     "gputally_exporter_dropped_ticks_total": Family(
         "counter", "Ticks that the journal's bounds dropped before a store got them", ("exporter",)
     ),
+    "gputally_report_last_success_timestamp_seconds": Family(
+        "gauge", "When the scheduled report was last made, and mailed if it was to be"
+    ),
     "gputally_refused_values_total": Family(
         "counter", "Values that could not be had", ("quantity", "reason")
     ),

@@ -178,6 +178,8 @@ def _health(view: View) -> Iterator[_Sample]:
         yield "gputally_exporter_delivered_ticks_total", (one.name,), one.delivered_ticks
         yield "gputally_exporter_refused_rows_total", (one.name,), one.refused_rows
         yield "gputally_exporter_dropped_ticks_total", (one.name,), one.dropped_ticks
+    if view.report_ms is not None:
+        yield "gputally_report_last_success_timestamp_seconds", (), view.report_ms / 1000
     for (quantity, reason), times in health.refused.items():
         yield "gputally_refused_values_total", (quantity, reason), times
 

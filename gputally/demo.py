@@ -1,8 +1,12 @@
 """`gputally demo`: a simulated node with a week of history, then live; nothing else needed."""
 
 import argparse
+import contextlib
 import logging
+import sys
+from collections.abc import Iterator
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 from agent.clock import now_ms
@@ -11,6 +15,7 @@ from agent.simulated.scenario import Simulation
 from agent.tally import DAY_MS
 from agent.tick import Tick
 from gputally.batch import bulk_books
+from gputally.beside import end, started
 from gputally.progress import Progress
 from gputally.run import Live, holders_in, live_arguments, settings_of, simulated
 from gputally.settings import Settings, state_folder
@@ -27,9 +32,13 @@ The week is in {journal}. Look at it, here or from another terminal:
   {url:<44} what every GPU does now
   curl {url}metrics
   gputally status --journal {journal}
-  gputally report --journal {journal} --all
-
+  gputally report --journal {journal} --last 7d --out week.html
+{page}
 Live now, one tick every {interval:g} s. Stop with Ctrl-C.
+"""
+PATIENCE_SECONDS = 5.0
+PAGE = """
+The weekly report as planners get it will be in a moment at file://{out}
 """
 
 
@@ -58,11 +67,25 @@ def execute(options: argparse.Namespace) -> int:
     history = partial(back_fill, simulation, settings, path, length_ms)
     with Live(settings, options.simulate, holders_in(simulation, settings), history) as live:
         interval = settings.agent.interval_seconds
-        print(
-            WHERE_TO_LOOK.format(journal=settings.journal.path, url=live.url, interval=interval), flush=True
-        )
-        live.run(options.seconds)
+        with _page(path) as page:
+            print(WHERE_TO_LOOK.format(journal=path, url=live.url, interval=interval, page=page), flush=True)
+            live.run(options.seconds)
     return 0
+
+
+@contextlib.contextmanager
+def _page(journal: Path) -> Iterator[str]:
+    """Have the planner's page of the week made, where what it needs is installed; say where it will be."""
+    if find_spec("altair") is None or find_spec("vl_convert") is None:
+        yield ""
+        return
+    out = journal.with_suffix(".html")
+    asked = ["report", "--journal", str(journal), "--last", "7d", "--out", str(out)]
+    maker = started([sys.executable, "-m", "gputally", *asked])
+    try:
+        yield PAGE.format(out=out)
+    finally:
+        end(maker, PATIENCE_SECONDS)
 
 
 def _own_journal(simulation: str) -> Path:

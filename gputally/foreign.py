@@ -258,5 +258,6 @@ def _remarks(past: Past, gpus: list[Known], steps: set[int], engines: int) -> It
     if past.schema.unable:
         yield f"{exporter} does not tell {' and '.join(past.schema.unable)}"
     if past.refused:
-        said = ", ".join(f"{times:,} of {name}" for name, times in past.refused.most_common())
+        most = sorted(past.refused.items(), key=lambda pair: (-pair[1], pair[0]))
+        said = ", ".join(f"{times:,} of {name}" for name, times in most)
         yield f"values that cannot be were left out: {said}"

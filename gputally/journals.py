@@ -41,13 +41,20 @@ class Journals:
         self.unread.append(f"{where}{error}")
 
     def gather(
-        self, window: Window, most_spells: int, share: Callable[[float], None] = lambda _: None
+        self,
+        window: Window,
+        most_spells: int,
+        share: Callable[[float], None] = lambda _: None,
+        cuts: Sequence[int] = (),
     ) -> Gathered:
-        """Read what they have of a window; `share` gets how much is done. Raises ReportError."""
+        """Read what they have of a window, cut where prices change. Raises ReportError.
+
+        `share` gets how much is done.
+        """
         found: list[Gathered] = []
         for number, one in enumerate(self.opened, 1):
             try:
-                told = gather(one.db, window, most_spells, str(one.path))
+                told = gather(one.db, window, most_spells, str(one.path), cuts)
                 found += [told] if told else []
             except sqlite3.Error as error:
                 self.failed(one.path, translated(error, one.path))

@@ -41,6 +41,7 @@ from rules.node import NodeJudge
 
 if TYPE_CHECKING:
     from agent.simulated.scenario import Simulation
+    from gputally.scheduled import Scheduled
 
 LONGEST_LOOK_BACK_MS = 4 * 3_600_000
 """What rules ask of earlier than that begins anew when the agent starts."""
@@ -98,9 +99,15 @@ def execute(options: argparse.Namespace) -> int:
     if options.simulate:
         options.simulate, simulation = simulated(options.simulate)
         holders = holders_in(simulation, settings)
-    with Live(settings, options.simulate, holders) as live:
+    with Live(settings, options.simulate, holders, report=_report_options(options)) as live:
         live.run(options.seconds)
     return 0
+
+
+def _report_options(options: argparse.Namespace) -> list[str]:
+    """Give what a report must be told to be about this node's journal and settings."""
+    told = {"--settings": options.settings, "--journal": options.journal}
+    return [f"{name}={path.absolute()}" for name, path in told.items() if path is not None]
 
 
 def simulated(text: str) -> "tuple[str, Simulation]":
@@ -164,8 +171,12 @@ class Live:
         simulation: str,
         holders: Holders | None,
         prepare: Callable[[], None] = lambda: None,
+        report: Sequence[str] | None = None,
     ) -> None:
+        """Take the settings; with options for `report`, the scheduled one is made as well."""
         self._settings = settings
+        self._report = report
+        self._scheduled: Scheduled | None = None
         self._prepare = prepare
         self._simulation = simulation
         self._holders = holders
@@ -208,12 +219,21 @@ class Live:
                 judge=self._judge_by(rules, books),
             )
             self._node.let_go_through(self._prober, Path(settings.journal.path))
+            if settings.report.schedule and self._report is not None:
+                self._scheduled = self._schedule(self._report)
+                stack.callback(self._scheduled.stop)
             self._stack = stack.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:
         """Let go of everything."""
         self._stack.close()
+
+    def _schedule(self, options: Sequence[str]) -> "Scheduled":
+        from gputally.scheduled import Scheduled, report_command  # noqa: PLC0415  most nodes make none
+
+        memory = Path(self._settings.journal.path).with_name("report-schedule.json")
+        return Scheduled(self._settings, memory, report_command(options))
 
     def _publish_to(self, pages: Pages) -> Callable[[View], None]:
         """Show each interval on the pages, and tell exporters that there is one."""
@@ -225,6 +245,7 @@ class Live:
                     exporters=self._fleet.standings(),
                     expected_gpus=self._settings.node.gpus,
                     silenced=self._silenced(view.findings),
+                    report_ms=self._scheduled.succeeded_ms if self._scheduled else None,
                 )
             )
             self._fleet.wake()
@@ -282,6 +303,8 @@ class Live:
         self._node.begin(round(psutil.boot_time() * 1000))
         self._web.start()
         self._fleet.start()
+        if self._scheduled:
+            self._scheduled.start()
         log.info(
             "gputally %s watches node %s every %g s into %s; pages at %s",
             own_version(),

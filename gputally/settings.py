@@ -21,6 +21,8 @@ from exporters import dcgm
 from exporters.catalogue import FAMILIES
 from exporters.destination import ExportersSettings
 from exporters.web import WebSettings
+from gputally import schedule
+from gputally.mail_settings import MailSettings
 
 SYSTEM_FILE = Path("/etc/gputally/gputally.toml")
 PREFIX = "GPUTALLY_"
@@ -68,17 +70,34 @@ class NodeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSettings:
-    """What a report needs besides the journal; without a price it shows no money."""
+    """What a report needs besides the journal.
+
+    One price above 0 goes before a file of prices, and that before public defaults; `prices` is on or off.
+    """
 
     price_per_gpu_hour: float = 0.0
+    prices_file: str = ""
+    prices: str = "on"
     timezone: str = "UTC"
     pool_label: str = "pool"
     grafana_url: str = ""
+    archive_folder: str = ""
+    source: str = ""
+    database: str = ""
+    token_file: str = ""
+    ca_file: str = ""
+    schedule: str = ""
+    schedule_folder: str = ""
+    schedule_formats: tuple[str, ...] = ("html", "json")
+    schedule_mail: str = "off"
 
     def __post_init__(self) -> None:
         """Refuse values that cannot be meant."""
         if not 0 <= self.price_per_gpu_hour < 1e6:  # noqa: PLR2004
             raise SettingsError("[report] price_per_gpu_hour must not be negative")
+        if self.prices not in ("on", "off"):
+            raise SettingsError(f"[report] prices must be on or off, not {self.prices!r}")
+        schedule.check(self.schedule, self.schedule_folder, self.schedule_formats, self.schedule_mail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +123,7 @@ class Settings:
     journal: JournalSettings = field(default_factory=JournalSettings)
     web: WebSettings = field(default_factory=WebSettings)
     report: ReportSettings = field(default_factory=ReportSettings)
+    mail: MailSettings = field(default_factory=MailSettings)
     rules: RulesSettings = field(default_factory=RulesSettings)
     exporters: ExportersSettings = field(default_factory=ExportersSettings)
 

@@ -1,7 +1,7 @@
 """Where a report comes from: journals, a store, or a store that holds what another exporter told."""
 
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple, Protocol
 
@@ -44,17 +44,21 @@ class Source(Protocol):
     def remarks(self) -> Sequence[str]:
         """Say what must be said of all that it tells."""
 
-    def read(self, window: Window, share: Share) -> Told:
-        """Read a window. Raises ReportError where there is nothing of it, JournalError, StoreError."""
+    def read(self, window: Window, share: Share, cuts: Sequence[int]) -> Told:
+        """Read a window, its accounts cut where prices change.
+
+        Raises ReportError where there is nothing of it, JournalError, StoreError.
+        """
 
 
 class JournalSource:
-    """Journals that are open."""
+    """Journals that are open. `missing` says what they cannot have, as `Facts.missing` does."""
 
-    def __init__(self, journals: Journals, pool_label: str, remarks: Sequence[str] = ()) -> None:
+    def __init__(self, journals: Journals, pool_label: str, missing: Mapping[str, str]) -> None:
         self._journals = journals
         self._pool_label = pool_label
-        self.remarks = remarks
+        self._missing = missing
+        self.remarks: Sequence[str] = ()
 
     @property
     def first(self) -> sqlite3.Connection:
@@ -71,9 +75,9 @@ class JournalSource:
         """Say which could not be read, and why."""
         return self._journals.unread
 
-    def read(self, window: Window, share: Share) -> Told:
+    def read(self, window: Window, share: Share, cuts: Sequence[int]) -> Told:
         """Read what they have of a window, put together."""
-        gathered = self._journals.gather(window, MOST_SPELLS, lambda done: share(done / 2))
+        gathered = self._journals.gather(window, MOST_SPELLS, lambda done: share(done / 2), cuts)
         parts = [(one, part) for one in self._journals.opened if (part := overlap(window, one.span))]
         told = []
         for number, (one, part) in enumerate(parts, 1):
@@ -83,9 +87,13 @@ class JournalSource:
                 self._journals.failed(one.path, translated(error, one.path))
             share(0.5 + number / len(parts) / 2)
         if len(told) == 1:
-            return Told(gathered, told[0])
+            return Told(gathered, self._lacking(told[0]))
         merged = merge(told)
-        return Told(gathered, replace(merged, hours=settled(merged.hours, gathered, merged.pools)))
+        hours = settled(merged.hours, gathered, merged.pools)
+        return Told(gathered, self._lacking(replace(merged, hours=hours)))
+
+    def _lacking(self, told: Facts) -> Facts:
+        return replace(told, missing={**told.missing, **self._missing})
 
 
 class StoreSource:
@@ -103,7 +111,7 @@ class StoreSource:
         """Nobody asks a store since when it holds accounts: it may be all time."""
         return (Span(first_ms=0, last_ms=self._now_ms, enrolled_ms=0),)
 
-    def read(self, window: Window, share: Share) -> Told:
+    def read(self, window: Window, share: Share, cuts: Sequence[int]) -> Told:
         """Ask for a window."""
-        drawn = gather_from(self._ledger, window, now_ms=self._now_ms, share=share)
+        drawn = gather_from(self._ledger, window, now_ms=self._now_ms, share=share, cuts=cuts)
         return Told(drawn.gathered, facts_from(self._ledger, drawn))

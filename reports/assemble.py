@@ -19,19 +19,22 @@ from reports.sizes import sizes
 from reports.waste import waste
 
 NEEDS: Mapping[str, tuple[str, ...]] = {
-    "bridge": ("weeks",),
+    "scores": ("last",),
+    "bridge": ("last",),
     "days": ("hours",),
     "capacity": ("hours",),
     "sizes": ("tenures", "memory_bytes"),
     "heat_map": ("hours",),
     "heat": ("gpus",),
     "reliability": ("findings",),
+    "findings": ("findings",),
     "assets": ("stays",),
     "forecast": ("weeks", "hours"),
 }
-"""Section → the fields of Facts, or `findings`, without which it cannot be made."""
+"""Section → the fields of Facts, or `findings`, without which it cannot be made, or in part only."""
 _LACKS = {
-    "weeks": "there is no week before this one to compare with",
+    "last": "there is no week before this one to compare with",
+    "weeks": "there is no week before this one",
     "hours": "the source does not tell what happened hour by hour",
     "tenures": "the source does not tell what each holder had",
     "memory_bytes": "the source does not tell how much memory the models have",
@@ -40,19 +43,12 @@ _LACKS = {
 }
 
 
-def sections(
-    report: Report,
-    facts: Facts,
-    *,
-    pue: float = 1.0,
-    grams_per_kwh: float | None = None,
-    carbon_source: str = "",
-) -> Sections:
-    """Compute all sections. Raises ReportError for a PUE below 1 or a carbon intensity below 0."""
+def sections(report: Report, facts: Facts) -> Sections:
+    """Compute all sections."""
     absent = dict(_absent(report, facts))
     return Sections(
         scores=scores(report, facts),
-        last=facts.weeks[0].window if facts.weeks else None,
+        last=None if facts.last is None else facts.last.window,
         bridge=bridge(report, facts),
         groups=groups(report, facts),
         days=days(report, facts),
@@ -61,7 +57,7 @@ def sections(
         sizes=sizes(report, facts),
         heat_map=heat_map(report, facts),
         heat=heat(report, facts),
-        energy=energy(report, facts, pue, grams_per_kwh, carbon_source),
+        energy=energy(report, facts),
         reliability=None if "reliability" in absent else reliability(report, facts),
         assets=assets(report, facts),
         forecast=forecast(report, facts),

@@ -1,4 +1,4 @@
-"""Why GPUs were active for more or less time than in the week before: steps that lead from one to the other.
+"""Why GPUs were active for more or less time than in another week: steps that lead from one to the other.
 
 Active time of a group is its GPU time, times the share of it that was seen, times the share of what was seen
 that was active. The steps change one of these at a time, in this order, all others as they were:
@@ -44,11 +44,11 @@ class _Part:
 
 
 def bridge(report: Report, facts: Facts) -> tuple[Step, ...]:
-    """Give the steps from the active time of last week to that of this; none without a week before."""
-    if not facts.weeks:
+    """Give the steps from the active time of the week compared with to that of this; none without one."""
+    if facts.last is None:
         return ()
     this = {line.group: _part(line.inventory_ms, line.elapsed_ms) for line in groups(report, facts)}
-    last = {group: _part(told.owed_ms, told.elapsed_ms) for group, told in facts.weeks[0].groups.items()}
+    last = {group: _part(told.owed_ms, told.elapsed_ms) for group, told in facts.last.groups.items()}
     return _steps(last, this)
 
 

@@ -22,7 +22,10 @@ class Chapter:
 
 
 class _Plan(NamedTuple):
-    """A chapter to be written. `section` is what it needs; `empty` says what it means to have nothing."""
+    """A chapter to be written. `section` is what it needs; `empty` says what it means to have nothing.
+
+    In title and question {last} is the time compared with.
+    """
 
     anchor: str
     title: str
@@ -37,7 +40,7 @@ _PLANS = (
     _Plan(
         "scorecard",
         "Scorecard",
-        "Better or worse than last week?",
+        "Better or worse than {last}?",
         chapters_hours.scorecard,
         "scores",
         lambda one: bool(one.scores),
@@ -46,7 +49,7 @@ _PLANS = (
     _Plan("hours", "Where the hours went", "What did every GPU-hour we own do?", chapters_hours.states),
     _Plan(
         "bridge",
-        "Bridge from last week",
+        "Bridge from {last}",
         "Why did active time change?",
         chapters_hours.bridge,
         "bridge",
@@ -118,7 +121,14 @@ _PLANS = (
         lambda one: bool(one.forecast),
         "there are not enough weeks to tell a trend",
     ),
-    _Plan("findings", "Findings", "What did the rules find?", chapters_health.findings),
+    _Plan(
+        "findings",
+        "Findings",
+        "What did the rules find?",
+        chapters_health.findings,
+        "findings",
+        lambda one: "findings" not in one.absent,
+    ),
 )
 _PLACED = {plan.section for plan in _PLANS if plan.section} | {"groups", "days", "energy", "waste"}
 """Sections that say in their own chapter why they are absent."""
@@ -150,8 +160,8 @@ def _written(plan: _Plan, story: Story) -> Chapter:
     blocks = () if why else (*_lacking(plan, story), *map(without_prices, plan.tell(story)))
     return Chapter(
         anchor=plan.anchor,
-        title=plan.title,
-        question=plan.question,
+        title=plan.title.format(last=story.names.last),
+        question=plan.question.format(last=story.names.last),
         blocks=blocks,
         absent=why,
     )

@@ -1,10 +1,11 @@
-"""The chapters on where the hours went: scorecard, states, the bridge from last week, and the days."""
+"""The chapters on where the hours went: scorecard, states, the bridge from the week before, and the days."""
 
 from collections.abc import Iterator, Sequence
 
 from agent.tick import State
 from reports import charts
 from reports.colours import RAMP
+from reports.compared import label
 from reports.grid import (
     Block,
     Cell,
@@ -33,18 +34,19 @@ _NAMES = tuple(state.value for state in State)
 
 
 def scorecard(story: Story) -> Iterator[Block]:
-    """Compare this week with the last one and with four."""
-    last = story.sections.last
+    """Compare this week with another one and with four."""
+    this, last = story.names
+    told = story.sections.last
     heads = [
         Head("figure", "name"),
-        Head("this week"),
-        Head("last week"),
+        Head(this),
+        Head(last),
         Head("change"),
         Head("mean of 4 weeks"),
     ]
     heads += [Head("noise ±"), Head("verdict", "text")]
     yield Table(
-        caption=f"This week beside {last.label or 'the one before'}" if last else "This week",
+        caption=_title(this) + (f" beside {label(told)}" if told else ""),
         heads=heads,
         rows=[_score(one) for one in story.sections.scores],
         fixed=True,
@@ -54,6 +56,10 @@ def scorecard(story: Story) -> Iterator[Block]:
             "A change within the noise is called the same; a week that was not covered well is not compared."
         ]
     )
+
+
+def _title(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _score(one: Score) -> Row:
@@ -202,10 +208,10 @@ def _days(story: Story) -> Iterator[Block]:
 
 
 def bridge(story: Story) -> Iterator[Block]:
-    """Say why there is more or less active time than last week."""
-    steps = story.sections.bridge
-    picture = charts.waterfall(steps)
-    caption = "Active GPU-hours, from last week to this; the axis does not begin at 0"
+    """Say why there is more or less active time than in the week compared with."""
+    steps, names = story.sections.bridge, story.names
+    picture = charts.waterfall(steps, names)
+    caption = f"Active GPU-hours, from {names.last} to {names.this}; the axis does not begin at 0"
     yield Figure(svg=picture.svg, caption=caption)
     rows: list[Row] = []
     for step in steps:
@@ -213,7 +219,7 @@ def bridge(story: Story) -> Iterator[Block]:
         named = step.group if step.kind in ("mix", "rate") else None
         what = charts.group_name(named) if named else "other groups" if step.kind == "rate" else "all"
         amount = hours_cell(step.gpu_ms) if whole else change_cell(step.gpu_ms)
-        rows.append([Cell(charts.KINDS[step.kind]), Cell(what), amount])
+        rows.append([Cell(charts.kinds(names)[step.kind]), Cell(what), amount])
     yield Table(
         caption="The steps: each changes one thing and leaves all others as they were",
         heads=[Head("step", "text"), Head("of which GPUs", "name"), Head("active GPU-h")],

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from agent.states import UNATTRIBUTED
 from agent.tick import State, said
+from reports.cells import by_waste
 from reports.grid import (
     Block,
     Cell,
@@ -22,15 +23,9 @@ from reports.outline import GpuLine, OwnerLine, SpellLine
 from reports.sections import SizeLine, WasteLine
 from reports.story import MOST_ROWS, Story, index_cell
 from reports.sums import HELD_BY_SOMEONE, Amounts, ratio
-from reports.text import by_waste
 from reports.wording import NONE
 
 GIB = 2.0**30
-_WASTE_HEADS = (
-    *(Head("rank"), Head("owner", "name"), Head("idle GPU-h"), Head("of inventory"), Head("cost", "money")),
-    *(Head("last week"), Head("change"), Head("weeks in a row"), Head("worst holder", "name")),
-    *(Head("its node", "name"), Head("its GPU", "id"), Head("idle h"), Head("GiB held")),
-)
 _SPELL_HEADS = (
     *(Head("node", "name"), Head("#"), Head("GPU", "id"), Head("owner", "name"), Head("holder", "name")),
     *(Head("began", "moment"), Head("seen h"), Head("beyond patience h"), Head("", "text")),
@@ -46,6 +41,15 @@ def _gibibytes(amount: float | None) -> Cell:
     return number_cell(None if amount is None else amount / GIB, 1)
 
 
+def _waste_heads(last: str) -> tuple[Head, ...]:
+    return (
+        *(Head("rank"), Head("owner", "name"), Head("idle GPU-h"), Head("of inventory")),
+        *(Head("cost", "money"), Head(last), Head("change"), Head("weeks in a row")),
+        *(Head("worst holder", "name"), Head("its node", "name"), Head("its GPU", "id")),
+        *(Head("idle h"), Head("GiB held")),
+    )
+
+
 def waste(story: Story) -> Iterator[Block]:
     """Rank owners by what they held idle, each with its worst holder."""
     lines = story.sections.waste
@@ -53,7 +57,7 @@ def waste(story: Story) -> Iterator[Block]:
         most_ms = max(line.idle_ms for line in lines) or 1
         yield Table(
             caption="Owners by GPU-hours held idle beyond patience",
-            heads=_WASTE_HEADS,
+            heads=_waste_heads(story.names.last),
             rows=[_waste(story, rank, line, most_ms) for rank, line in enumerate(lines[:MOST_ROWS], 1)],
             left_out=max(0, len(lines) - MOST_ROWS),
             what="owners",

@@ -2,9 +2,10 @@
 
 from collections.abc import Collection, Iterator
 
+from reports.cells import GLOSSARY, price_of
 from reports.grid import Block, Cell, Head, Note, Row, Table, Terms, hours_cell, percent_cell
+from reports.quality import FULL
 from reports.story import MOST_ROWS, Story, local
-from reports.text import FULL_ENERGY, GLOSSARY
 from reports.window import rfc3339
 from reports.wording import percent
 
@@ -104,20 +105,16 @@ def _seen(story: Story) -> Iterator[str]:
         f"{percent(high)} of the inventory."
     )
     share = report.energy_seen_ratio
-    if share is None or share < FULL_ENERGY:
+    if share is None or share < FULL:
         yield f"Energy was seen for {percent(share)} of the time; the rest is missing, not 0."
 
 
 def method(story: Story) -> Iterator[Block]:
     """Say how figures are made, and what words mean."""
     report = story.report
-    price = report.price_per_gpu_hour
     terms = [
         ("window", local(report.window)),
-        (
-            "price",
-            "none is set: no money is shown" if price is None else f"{price:,} per GPU-hour, for all GPUs",
-        ),
+        ("price", price_of(report)),
         *METHOD,
         *((state.value, text) for state, text in GLOSSARY.items()),
     ]

@@ -13,11 +13,12 @@ import altair as alt
 from agent.tally import HOUR_MS
 from agent.tick import State
 from reports.colours import LIGHT, STATES
+from reports.compared import Names
 from reports.drawing import WIDTH, Drawing, Value, colour, data, draw
 from reports.grid import signed
 from reports.outline import StateLine
 from reports.sections import CapacityLine, DayLine, ForecastLine, Group, GroupLine, Step
-from reports.wording import cut, hours, percent, printable
+from reports.wording import cut, hours, number, percent, printable
 
 ROW = 26
 MOST_GROUPS = 24
@@ -25,15 +26,6 @@ LABEL_FROM = 0.065
 NAME_CELLS = 44
 WEEK_MS = 168 * HOUR_MS
 MOST_WEEKS = 52
-KINDS = {
-    "last": "last week",
-    "inventory": "inventory",
-    "mix": "mix of groups",
-    "coverage": "coverage",
-    "rate": "rate of use",
-    "this": "this week",
-}
-"""What the steps of the bridge are called."""
 _NAMED = {"#ffffff": "white", "#000000": "black"}
 """Inks of states by name: they have no role, and stay as they are in both schemes."""
 
@@ -154,14 +146,26 @@ def day_bars(days: Sequence[DayLine], names: Sequence[str]) -> Drawing:
     return _bars(names, [day.elapsed_ms for day in days], "Share of the GPU-hours of each day")
 
 
-def _steps(steps: Sequence[Step]) -> list[dict[str, Value]]:
+def kinds(names: Names) -> dict[str, str]:
+    """Say what the steps of the bridge are called, in their order."""
+    return {
+        "last": names.last,
+        "inventory": "inventory",
+        "mix": "mix of groups",
+        "coverage": "coverage",
+        "rate": "rate of use",
+        "this": names.this,
+    }
+
+
+def _steps(steps: Sequence[Step], names: Names) -> list[dict[str, Value]]:
     """Sum up steps of a kind, and stack them on one another."""
-    sums = {kind: sum(step.gpu_ms for step in steps if step.kind == kind) for kind in KINDS}
-    kinds = {step.kind for step in steps}
+    sums = {kind: sum(step.gpu_ms for step in steps if step.kind == kind) for kind in kinds(names)}
+    there = {step.kind for step in steps}
     rows: list[dict[str, Value]] = []
     upto = 0
-    for kind, name in KINDS.items():
-        if kind not in kinds:
+    for kind, name in kinds(names).items():
+        if kind not in there:
             continue
         whole = kind in ("last", "this")
         start, upto = (sums[kind], sums[kind]) if whole else (upto, upto + sums[kind])
@@ -181,9 +185,9 @@ def _steps(steps: Sequence[Step]) -> list[dict[str, Value]]:
     return rows
 
 
-def waterfall(steps: Sequence[Step]) -> Drawing:
-    """Draw how active time came from last week's to this week's; the axis does not begin at 0."""
-    rows = _steps(steps)
+def waterfall(steps: Sequence[Step], names: Names) -> Drawing:
+    """Draw how active time came from another week's to this week's; the axis does not begin at 0."""
+    rows = _steps(steps, names)
     low, high = _around([float(row[key] or 0) for row in rows for key in ("from", "to")], 0.18)
     y = alt.Y(
         "from:Q",
@@ -198,7 +202,7 @@ def waterfall(steps: Sequence[Step]) -> Drawing:
     bars = base.transform_filter("datum.whole == 'no'").mark_bar(width=64)
     ticks = base.transform_filter("datum.whole == 'yes'").mark_tick(thickness=4, width=64, opacity=1)
     text = base.mark_text(dy=-11, fontWeight="bold", aria=False).encode(y=alt.Y("most:Q"), text="text:N")
-    words = "Active GPU-hours, from last week to this: " + "; ".join(
+    words = f"Active GPU-hours, from {names.last} to {names.this}: " + "; ".join(
         f"{row['name']} {row['text']}" for row in rows
     )
     layers = (
@@ -226,9 +230,9 @@ def capacity_bars(lines: Sequence[CapacityLine]) -> Drawing:
             "usable": line.usable,
             "mean": line.held_mean,
             "p95": line.held_p95,
-            "free": f"{line.headroom:,.1f} left",
+            "free": f"{number(line.headroom)} left",
             "says": f"{name}: {line.usable:,.1f} usable, held {line.held_mean:,.1f} on average, "
-            f"{line.held_p95:,.1f} at p95, {line.headroom:,.1f} headroom",
+            f"{line.held_p95:,.1f} at p95, {number(line.headroom)} headroom",
         }
         for name, line in zip(names, shown, strict=True)
     ]

@@ -6,16 +6,15 @@ escaped.
 """
 
 import json
-from collections.abc import Mapping
 
 from agent.tick import Finding
+from reports.data_sections import Json, cost_of, sections_of, window_of
+from reports.money import Prices
 from reports.outline import Decision, GpuLine, OwnerLine, Report, SpellLine, StateLine
 from reports.sums import StateSums
-from reports.window import Window, rfc3339
+from reports.window import rfc3339
 
 SCHEMA_VERSION = 1
-
-Json = Mapping[str, object]
 
 
 def to_json(report: Report) -> str:
@@ -25,14 +24,15 @@ def to_json(report: Report) -> str:
         "schema_version": SCHEMA_VERSION,
         "generated": rfc3339(report.made_ms),
         "unread": list(report.unread),
-        "window": _window(report.window),
-        "covered": _window(report.covered),
+        "window": window_of(report.window),
+        "covered": window_of(report.covered),
         "inventory": {
             "gpus": report.inventory.gpus,
             "gpu_seconds": report.inventory.gpu_ms / 1000,
-            "cost": _cost(report.inventory.cost),
+            "cost": cost_of(report.inventory.cost),
         },
         "price_per_gpu_hour": report.price_per_gpu_hour,
+        "prices": _prices(report.prices),
         "coverage_ratio": report.coverage_ratio,
         "identity_ok": report.identity_ok,
         "identity_violations": _violations(report),
@@ -45,16 +45,27 @@ def to_json(report: Report) -> str:
         "spells": [_spell(line) for line in report.spells],
         "findings": [_finding(finding) for finding in report.findings],
         "decisions": [_decision(decision) for decision in report.decisions],
+        **sections_of(report),
     }
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
-def _window(window: Window) -> Json:
+def _prices(prices: Prices) -> Json:
     return {
-        "from": rfc3339(window.from_ms),
-        "to": rfc3339(window.to_ms),
-        "timezone": window.timezone,
-        "seconds": (window.to_ms - window.from_ms) / 1000,
+        "currency": prices.currency or None,
+        "default": prices.is_default,
+        "note": prices.note,
+        "rates": [
+            {
+                "pool": rate.group.pool,
+                "model": rate.group.model,
+                "from": rfc3339(rate.from_ms),
+                "to": rfc3339(rate.to_ms),
+                "gpu_seconds": rate.gpu_ms / 1000,
+                "per_gpu_hour": cost_of(rate.per_gpu_hour),
+            }
+            for rate in prices.rates
+        ],
     }
 
 
@@ -78,7 +89,7 @@ def _state(line: StateLine) -> Json:
         "gpu_seconds": line.amounts.elapsed_ms / 1000,
         "joules": line.amounts.joules,
         "energy_seen_seconds": line.amounts.energy_seen_ms / 1000,
-        "cost": _cost(line.cost),
+        "cost": cost_of(line.cost),
     }
 
 
@@ -93,8 +104,8 @@ def _owner(line: OwnerLine) -> Json:
         "states": _by_state(line.sums),
         "busy_ratio_mean": line.sums.total.busy_ratio_mean,
         "joules": line.sums.total.joules,
-        "cost": _cost(line.cost),
-        "idle_cost": _cost(line.idle_cost),
+        "cost": cost_of(line.cost),
+        "idle_cost": cost_of(line.idle_cost),
     }
 
 
@@ -110,7 +121,7 @@ def _gpu(line: GpuLine) -> Json:
         "coverage_ratio": line.coverage_ratio,
         "busy_ratio_mean": line.sums.total.busy_ratio_mean,
         "joules": line.sums.total.joules,
-        "cost": _cost(line.cost),
+        "cost": cost_of(line.cost),
         "longest_spell_seconds": None if line.longest_spell_ms is None else line.longest_spell_ms / 1000,
     }
 
@@ -151,9 +162,5 @@ def _decision(decision: Decision) -> Json:
         "kind": decision.kind,
         "text": decision.text,
         "gpu_hours": round(decision.gpu_hours, 6),
-        "cost": _cost(decision.cost),
+        "cost": cost_of(decision.cost),
     }
-
-
-def _cost(cost: float | None) -> float | None:
-    return None if cost is None else round(cost, 6)

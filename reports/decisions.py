@@ -3,13 +3,14 @@
 Every sentence is made from the sums of the report and nothing else; where nothing stands out there is none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 
 from agent.states import UNATTRIBUTED
 from agent.tally import HOUR_MS
 from agent.tick import State
-from reports.outline import Decision, OwnerLine, Report
+from reports.outline import Decision, GpuLine, OwnerLine, Report
+from reports.sums import owner_of
 from reports.wording import hours, percent
 
 MOST = 5
@@ -41,10 +42,12 @@ def decide(report: Report) -> tuple[Decision, ...]:
     return (*_identity(report), *found)[:MOST]
 
 
-def _decision(report: Report, kind: str, gpu_ms: int, text: str) -> Decision:
-    price = report.price_per_gpu_hour
-    cost = None if price is None else gpu_ms / HOUR_MS * price
+def _decision(kind: str, gpu_ms: int, cost: float | None, text: str) -> Decision:
     return Decision(kind=kind, text=text, gpu_ms=gpu_ms, cost=cost)
+
+
+def _cost_of(report: Report, state: State) -> float | None:
+    return next((line.cost for line in report.states if line.state is state), None)
 
 
 def _stands_out(report: Report, gpu_ms: int, least_ratio: float) -> bool:
@@ -74,7 +77,7 @@ def _identity(report: Report) -> Iterator[Decision]:
         f"do not rely on this report before it is known why the states do not sum to the time of a GPU "
         f"in {report.violation_count:,} GPU-hours of the accounts"
     )
-    yield _decision(report, "identity", wrong_ms, text)
+    yield _decision("identity", wrong_ms, None, text)
 
 
 def _idle(report: Report) -> Iterator[Decision]:
@@ -86,7 +89,7 @@ def _idle(report: Report) -> Iterator[Decision]:
             text = f"find out who holds {amount} idle without a name ({share}), and reclaim them"
         else:
             text = f"reclaim {amount} held idle by {line.owner} ({share})"
-        yield _decision(report, "reclaim", idle_ms, text)
+        yield _decision("reclaim", idle_ms, line.idle_cost, text)
 
 
 def _idle_ms(line: OwnerLine) -> int:
@@ -104,7 +107,7 @@ def _unknown(report: Report) -> Iterator[Decision]:
     text = f"find out why {percent(unknown_ms / report.inventory.gpu_ms)} of the time is unknown"
     if len(by_node) > 1:
         text += f", most of it on node {worst}"
-    yield _decision(report, "unknown", unknown_ms, text)
+    yield _decision("unknown", unknown_ms, _cost_of(report, State.UNKNOWN), text)
 
 
 def _down(report: Report) -> Iterator[Decision]:
@@ -118,11 +121,19 @@ def _down(report: Report) -> Iterator[Decision]:
             f"repair or replace {len(lines):,} GPUs that were down, "
             f"above all {worst.uuid} on node {worst.node} ({hours(worst_ms)} h)"
         )
-        yield _decision(report, "down", sum(down_ms for down_ms, _ in lines), text)
+        down_ms = sum(ms for ms, _ in lines)
+        yield _decision("down", down_ms, _cost_of_down(report, [line for _, line in lines]), text)
         return
     for down_ms, line in lines:
         text = f"{line.uuid} on node {line.node} was down {hours(down_ms)} h: see why, repair or replace it"
-        yield _decision(report, "down", down_ms, text)
+        yield _decision("down", down_ms, _cost_of_down(report, [line]), text)
+
+
+def _cost_of_down(report: Report, lines: Iterable[GpuLine]) -> float | None:
+    seats = {(line.uuid, line.node) for line in lines}
+    return report.prices.of_rows(
+        row for row in report.accounts if row.state is State.DOWN and (row.uuid, row.node) in seats
+    )
 
 
 def _free(report: Report) -> Iterator[Decision]:
@@ -133,14 +144,14 @@ def _free(report: Report) -> Iterator[Decision]:
             f"find work for {_amount(report, free_ms)} that nobody held ({_share(report, free_ms)}, "
             f"as if {gpus:,.1f} GPUs stood free), or buy fewer"
         )
-        yield _decision(report, "free", free_ms, text)
+        yield _decision("free", free_ms, _cost_of(report, State.FREE), text)
 
 
 def _drained(report: Report) -> Iterator[Decision]:
     drained_ms = report.sums.elapsed_ms(State.DRAINED)
     if _stands_out(report, drained_ms, DRAINED_LEAST):
         text = f"return drained GPUs to work: {_amount(report, drained_ms)} ({_share(report, drained_ms)})"
-        yield _decision(report, "drained", drained_ms, text)
+        yield _decision("drained", drained_ms, _cost_of(report, State.DRAINED), text)
 
 
 def _barely_busy(report: Report) -> Iterator[Decision]:
@@ -153,4 +164,6 @@ def _barely_busy(report: Report) -> Iterator[Decision]:
             lines.append((active.busy_seen_ms - active.busy_us // 1000, busy, line.owner))
     for slack_ms, busy, owner in sorted(lines, reverse=True)[:MOST_OF_A_KIND]:
         text = f"see why the active GPUs of {owner} were busy only {percent(busy)} of the time"
-        yield _decision(report, "barely_busy", slack_ms, text)
+        rows = (row for row in report.accounts if row.state is State.ACTIVE and owner_of(row) == owner)
+        cost = report.prices.of_rows(rows, lambda row: row.amounts.busy_seen_ms - row.amounts.busy_us / 1000)
+        yield _decision("barely_busy", slack_ms, cost, text)

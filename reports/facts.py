@@ -86,7 +86,7 @@ class Week:
     """A window before that of the report, as long as it, summed up. `idle_ms` is by owner.
 
     `throttle_ms` is time with clocks lowered for heat, as `reports.heat.THERMAL` names it; `incidents` are
-    those of `reports.reliability.incidents_of` that began in it.
+    those of `reports.reliability.incidents_of` that began in it, None where nobody looked for them.
     """
 
     window: Window
@@ -96,13 +96,14 @@ class Week:
     idle_ms: Mapping[str, int]
     idle_cost: float | None
     throttle_ms: int | None
-    incidents: int
+    incidents: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """All of a source beyond the accounts. The latest of `weeks` is first; `memory_bytes` is by model.
 
+    `compared` is the week that was asked to be compared with, if it is not the latest of those before.
     `identities` also name GPUs that left before the window; `latest` is the state of each GPU at its end.
     `missing` says in a sentence why something lacks: by the name of a field of this, or `findings`.
     """
@@ -115,6 +116,12 @@ class Facts:
     pools: Mapping[str, str] = field(default_factory=dict)
     memory_bytes: Mapping[str, float] = field(default_factory=dict)
     weeks: tuple[Week, ...] = ()
+    compared: Week | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     identities: Mapping[str, Identity] = field(default_factory=dict)
     latest: Mapping[str, State] = field(default_factory=dict)
+
+    @property
+    def last(self) -> Week | None:
+        """The week that this one is compared with; None where there is none."""
+        return self.compared or (self.weeks[0] if self.weeks else None)

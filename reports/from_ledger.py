@@ -1,12 +1,11 @@
 """Gathers a report from the accounts in a store, as reports/gathered.py does from journals.
 
-GPUs that are there at both edges of the window are asked for at the edges only. The others (they came, left,
-moved, were silent, or their accounts began anew) are looked at by the hour. A GPU that fell silent while its
-node went on has left; one that fell silent with its node is owed to the end, as unknown.
+How its accounts are looked at is in reports/looking.py. A GPU that fell silent while its node went on has
+left; one that fell silent with its node is owed to the end, as unknown.
 """
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple
@@ -14,27 +13,18 @@ from typing import NamedTuple
 from agent.errors import ReportError
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
-from reports.course import Course, Look
+from reports.course import Course
 from reports.facts import Life
 from reports.gathered import Gathered, together
 from reports.identity import Violation
-from reports.ledger import Account, Known, Ledger, Looks, Quantity, Seat
-from reports.sums import AccountSum, Amounts, Identity, Stretch
+from reports.ledger import Account, Known, Ledger, Seat
+from reports.looking import SOON_MS, Courses, courses_of
+from reports.sums import AccountSum, Amounts, Identity, Stretch, parts_of
 from reports.window import Span, Window, rfc3339
 
-BACK_MS = 15 * 60_000
-"""A value counts for so long; agents tell accounts at least every two minutes."""
-AROUND_MS = 24 * HOUR_MS
-"""How far before and behind a window a silent GPU is looked for."""
-AFTER_MS = (60_000, BACK_MS)
-"""Where a look comes too late for an edge, so long after it there is another."""
 LEFT_MS = 10 * 60_000
 """A GPU that is silent for so long while its node is not has left."""
-MOST_AT_ONCE = 200
-"""GPUs that are looked at by the hour at once."""
 _UNSEEN = (State.UNKNOWN, State.DOWN, State.DRAINED)
-_QUANTITIES: tuple[Quantity, ...] = ("seconds", "joules", "busy_seconds")
-Courses = dict[Seat, Course]
 
 
 class Drawn(NamedTuple):
@@ -52,30 +42,36 @@ class _Source(NamedTuple):
     known: Mapping[Seat, Known]
     window: Window
     sliced: Mapping[str, float]
+    cuts: tuple[int, ...]
 
 
 def gather_from(
-    ledger: Ledger, window: Window, *, now_ms: int, share: Callable[[float], None] = lambda _: None
+    ledger: Ledger,
+    window: Window,
+    *,
+    now_ms: int,
+    share: Callable[[float], None] = lambda _: None,
+    cuts: Sequence[int] = (),
 ) -> Drawn:
-    """Read what a store has of a window. Raises ReportError where it has nothing of it, StoreError."""
-    until_ms = min(window.to_ms, now_ms - AFTER_MS[0])
+    """Read what a store has of a window, in parts from cut to cut: there prices change.
+
+    Raises ReportError where it has nothing of it, StoreError.
+    """
+    until_ms = min(window.to_ms, now_ms - SOON_MS)
     if window.from_ms >= until_ms:
         raise ReportError("the window lies in the future: give one that has begun")
     known = ledger.seats(window.from_ms, until_ms)
-    edges = ledger.first(window.from_ms, until_ms), until_ms
-    courses, odd = _at_edges(ledger, edges, known, now_ms)
-    for first in range(0, len(odd), MOST_AT_ONCE):
-        share(first / len(odd))
-        courses |= _by_the_hour(ledger, odd[first : first + MOST_AT_ONCE], edges, now_ms)
-    courses = {
-        seat: one for seat, one in courses.items() if one.begin_ms < until_ms and one.end_ms > window.from_ms
-    }
+    first_ms = ledger.first(window.from_ms, until_ms)
+    edges = first_ms, *(at_ms for at_ms in cuts if first_ms < at_ms < until_ms), until_ms
+    told = courses_of(ledger, edges, known, now_ms=now_ms, share=share)
+    begins = [one.begin_ms for one in told.values() if one.stays_within(window.from_ms, until_ms)]
+    first_ms = max(window.from_ms, min(begins, default=until_ms))
+    last_ms = min(until_ms, max((one.end_ms for one in told.values()), default=first_ms))
+    courses = {seat: one for seat, one in told.items() if one.stays_within(first_ms, last_ms)}
     if not courses:
         raise ReportError(_nothing(ledger, window))
-    first_ms = max(window.from_ms, min(one.begin_ms for one in courses.values()))
-    last_ms = min(until_ms, max(one.end_ms for one in courses.values()))
     part = replace(window, from_ms=first_ms, to_ms=last_ms)
-    source = _Source(ledger.name, known, part, ledger.sliced(first_ms, last_ms))
+    source = _Source(ledger.name, known, part, ledger.sliced(first_ms, last_ms), tuple(cuts))
     findings: defaultdict[str, list[Finding]] = defaultdict(list)
     for one in ledger.findings(part):
         findings[one.node].append(one)
@@ -111,78 +107,6 @@ def _nothing(ledger: Ledger, window: Window) -> str:
     )
 
 
-def _at_edges(
-    ledger: Ledger, edges: tuple[int, int], known: Iterable[Seat], now_ms: int
-) -> tuple[Courses, list[Seat]]:
-    """Give the courses of GPUs that are seen at both edges, and those that must be looked at more closely."""
-    looks: defaultdict[Seat, list[Look]] = defaultdict(list)
-    for at_ms in edges:
-        _take(looks, _looks(ledger, [at_ms], None))
-    for after_ms in AFTER_MS:
-        late = [seat for seat, found in looks.items() if not _reaches(found, edges)]
-        if late and edges[-1] + after_ms <= now_ms:
-            for at_ms in edges:
-                _take(looks, _looks(ledger, [at_ms + after_ms], late if len(late) <= MOST_AT_ONCE else None))
-    times = Counter(seat.uuid for seat in looks.keys() | set(known))
-    courses: Courses = {}
-    for seat, found in looks.items():
-        course = Course(found, edges[0])
-        if _reaches(found, edges) and course.is_whole and times[seat.uuid] == 1:
-            courses[seat] = course
-    return courses, sorted((looks.keys() | set(known)) - courses.keys())
-
-
-def _take(looks: dict[Seat, list[Look]], more: Mapping[Seat, Sequence[Look]]) -> None:
-    for seat, found in more.items():
-        looks[seat] = sorted([*looks[seat], *found], key=lambda look: look.end_ms)
-
-
-def _reaches(looks: Sequence[Look], edges: tuple[int, int]) -> bool:
-    """Tell whether looks reach from the first edge, or from when the GPU was enrolled, to the last."""
-    course = Course(looks, edges[0])
-    return course.begin_ms <= max(edges[0], course.enrolled_ms) and course.end_ms >= edges[-1]
-
-
-def _by_the_hour(ledger: Ledger, seats: Sequence[Seat], edges: tuple[int, int], now_ms: int) -> Courses:
-    """Look at some GPUs at each hour of a time, and of the day before and behind it."""
-    first_ms = (edges[0] - AROUND_MS) // HOUR_MS * HOUR_MS
-    last_ms = min(edges[-1] + AROUND_MS, now_ms)
-    hours = range(first_ms, last_ms + 1, HOUR_MS)
-    looks: defaultdict[Seat, list[Look]] = defaultdict(list)
-    _take(looks, _looks(ledger, hours, seats))
-    if last_ms != hours[-1]:
-        _take(looks, _looks(ledger, [last_ms], seats))
-    return {seat: Course(found, first_ms) for seat, found in looks.items()}
-
-
-def _looks(ledger: Ledger, moments: Sequence[int], seats: Sequence[Seat] | None) -> dict[Seat, list[Look]]:
-    """Look at all accounts of GPUs at some moments; what is not told at one is left out."""
-    back_ms = BACK_MS if len(moments) == 1 else moments[1] - moments[0] + BACK_MS
-    ends = ledger.ends(moments, back_ms)
-    told = {one: ledger.looks(one, moments, back_ms, seats) for one in _QUANTITIES}
-    chosen = None if seats is None else frozenset(seats)
-    found: dict[Seat, list[Look]] = {}
-    for seat in told["seconds"]:
-        if chosen is not None and seat not in chosen:
-            continue
-        seconds, joules, busy = (_by_moment(told[one], seat) for one in _QUANTITIES)
-        end_of = ends.get(seat.node, {})
-        found[seat] = [
-            Look(min(at_ms, end_of.get(at_ms, at_ms)), figures, joules.get(at_ms, {}), busy.get(at_ms, {}))
-            for at_ms, figures in sorted(seconds.items())
-            if any(figures.values())  # they are written as 0 before the GPU is there
-        ]
-    return {seat: looks for seat, looks in found.items() if looks}
-
-
-def _by_moment(looks: Looks, seat: Seat) -> dict[int, dict[Account, float]]:
-    found: dict[int, dict[Account, float]] = {}
-    for account, samples in looks.get(seat, {}).items():
-        for at_ms, value in samples:
-            found.setdefault(at_ms, {})[account] = value
-    return found
-
-
 def _of_node(source: _Source, node: str, courses: Courses, findings: Sequence[Finding]) -> Gathered:
     """Account for the GPUs of one node."""
     known, window = source.known, source.window
@@ -192,14 +116,19 @@ def _of_node(source: _Source, node: str, courses: Courses, findings: Sequence[Fi
     staying = []
     end_ms = max(course.end_ms for course in courses.values())
     for seat, course in sorted(courses.items()):
-        start_ms, stop_ms = max(window.from_ms, course.enrolled_ms), min(window.to_ms, course.end_ms)
+        stays = course.stays_within(window.from_ms, window.to_ms)
         position = known[seat].position if seat in known else 0
-        stretches.append(Stretch(seat.uuid, node, position, start_ms, stop_ms))
-        entered = _rows(seat, course, start_ms, stop_ms, 1 - source.sliced.get(seat.uuid, 0.0))
+        stretches += [Stretch(seat.uuid, node, position, *stay) for stay in stays]
+        start_ms, stop_ms = stays[0][0], stays[-1][1]
+        seen_ratio = 1 - source.sliced.get(seat.uuid, 0.0)
+        entered = []
+        for since_ms, part in parts_of(replace(window, from_ms=start_ms, to_ms=stop_ms), source.cuts):
+            entered += _rows(seat, course, since_ms, part, seen_ratio)
         rows += entered
         entered_ms = sum(row.amounts.elapsed_ms for row in entered)
-        if entered_ms != stop_ms - start_ms:
-            violations.append(Violation(seat.uuid, start_ms, stop_ms - start_ms, entered_ms))
+        owed_ms = sum(stop - start for start, stop in stays)
+        if entered_ms != owed_ms:
+            violations.append(Violation(seat.uuid, start_ms, owed_ms, entered_ms))
         if course.end_ms > end_ms - LEFT_MS:
             staying.append(seat.uuid)
     return Gathered(
@@ -220,16 +149,17 @@ def _of_node(source: _Source, node: str, courses: Courses, findings: Sequence[Fi
         staying=frozenset(staying),
         unseen=lambda uuid: _unseen(courses[Seat(uuid, node)], window),
         name=f"{source.name} (node {node})",
+        cuts=source.cuts,
     )
 
 
-def _rows(seat: Seat, course: Course, from_ms: int, to_ms: int, seen_ratio: float) -> list[AccountSum]:
-    """Make the accounts of a GPU over a time.
+def _rows(seat: Seat, course: Course, since_ms: int, part: Window, seen_ratio: float) -> list[AccountSum]:
+    """Make the accounts of a GPU over a part of a window.
 
     Stores have busy time by owner, not by state: it is entered as active, if the owner was. Energy counts as
     seen if the GPU tells any. `seen_ratio` is for how much of the time it tells how busy it is.
     """
-    grown = course.growth(from_ms, to_ms)
+    grown = course.growth(part.from_ms, part.to_ms)
     by_account: dict[Account, Amounts] = {}
     sees_energy = any(grown.energy_mj.values())
     for account, elapsed_ms in grown.elapsed_ms.items():
@@ -246,7 +176,7 @@ def _rows(seat: Seat, course: Course, from_ms: int, to_ms: int, seen_ratio: floa
             largest = max(of_owner, key=lambda one: (one.state is State.ACTIVE, by_account[one].busy_seen_ms))
             by_account[largest] = replace(by_account[largest], busy_us=busy_us)
     return [
-        AccountSum(seat.uuid, seat.node, account.state or State.UNKNOWN, account.owner, amounts)
+        AccountSum(seat.uuid, seat.node, account.state or State.UNKNOWN, account.owner, amounts, since_ms)
         for account, amounts in sorted(
             by_account.items(), key=lambda pair: (str(pair[0].state), pair[0].owner)
         )

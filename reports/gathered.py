@@ -17,6 +17,7 @@ from agent.errors import ReportError
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
 from reports import sums
+from reports.edges import outside
 from reports.identity import Violation, violations
 from reports.sums import AccountSum, Amounts, Identity, SpellRow, Stretch
 from reports.window import Span, Window, journal_span, overlap, rfc3339
@@ -31,7 +32,7 @@ class Gathered:
 
     `staying` names the GPUs that have not left their node; `unseen` tells of one by hour how long it was not
     seen, by state; `upto_ms` up to when a stretch is accounted for that was made longer; `name` is that of
-    the journal.
+    the journal; `cuts` are the moments at which its rows are cut.
     """
 
     covered: Window
@@ -47,6 +48,7 @@ class Gathered:
     unseen: Callable[[str], Mapping[int, Mapping[State, int]]]
     upto_ms: Mapping[Stretch, int] = field(default_factory=dict)
     name: str = ""
+    cuts: Sequence[int] = ()
 
 
 class _Claim(NamedTuple):
@@ -57,29 +59,33 @@ class _Claim(NamedTuple):
     upto_ms: int
 
 
-def gather(db: sqlite3.Connection, window: Window, most_spells: int, name: str = "") -> Gathered | None:
+def gather(
+    db: sqlite3.Connection, window: Window, most_spells: int, name: str = "", cuts: Sequence[int] = ()
+) -> Gathered | None:
     """Read what a journal has of a window; None where it has nothing of it. Raises ReportError.
 
-    Call it inside `reports.sums.snapshot`, if the journal may be written meanwhile.
+    Accounts are summed up from cut to cut, which are on whole hours: there prices change. Call it inside
+    `reports.sums.snapshot`, if the journal may be written meanwhile.
     """
     span = journal_span(db)
     part = overlap(window, span)
     if part is None:
         return None
-    stretches = sums.inventory(db, part)
+    stretches, beyond = sums.inventory(db, part), outside(db, part)
     return Gathered(
         covered=part,
         span=span,
-        rows=sums.accounts(db, part),
+        rows=sums.accounts(db, part, cuts, beyond),
         stretches=stretches,
-        violations=violations(db, part, stretches),
+        violations=violations(db, part, stretches, beyond),
         identities=sums.identities(db),
         longest_spells=sums.longest_spells(db, part),
         spells=sums.idle_spells(db, part, most_spells),
         findings=sums.findings(db, part),
         staying=sums.staying(db),
-        unseen=partial(sums.unseen, db, part, _UNSEEN),
+        unseen=partial(sums.unseen, db, part, _UNSEEN, beyond),
         name=name,
+        cuts=tuple(cuts),
     )
 
 
@@ -107,7 +113,7 @@ def together(several: Sequence[Gathered], most_spells: int) -> Gathered:
     return Gathered(
         covered=covered,
         span=span,
-        rows=sorted(_less(rows, lost), key=lambda row: (row.node, row.uuid, row.state, row.owner)),
+        rows=sorted(_less(rows, lost), key=_account),
         stretches=stretches,
         violations=[*(row for one in several for row in one.violations), *torn],
         identities={uuid: told for one in several for uuid, told in one.identities.items()},
@@ -120,7 +126,12 @@ def together(several: Sequence[Gathered], most_spells: int) -> Gathered:
         ),
         staying=frozenset(),
         unseen=lambda _: {},
+        cuts=several[0].cuts,
     )
+
+
+def _account(row: AccountSum) -> tuple[str, str, State, str, int]:
+    return row.node, row.uuid, row.state, row.owner, row.since_ms
 
 
 def _to_the_end(one: Gathered, end_ms: int, begins: Mapping[str, Sequence[int]]) -> Gathered:
@@ -135,13 +146,15 @@ def _to_the_end(one: Gathered, end_ms: int, begins: Mapping[str, Sequence[int]])
             longer = stretch._replace(end_ms=upto_ms)
             stretches[stretches.index(stretch)] = longer
             accounted[longer] = stretch.end_ms
-            amounts = Amounts(elapsed_ms=missing_ms)
-            rows.append(AccountSum(uuid, stretch.node, State.UNKNOWN, "", amounts))
+            missing = replace(one.covered, from_ms=stretch.end_ms, to_ms=upto_ms)
+            for since_ms, part in sums.parts_of(missing, one.cuts):
+                amounts = Amounts(elapsed_ms=part.to_ms - part.from_ms)
+                rows.append(AccountSum(uuid, stretch.node, State.UNKNOWN, "", amounts, since_ms))
     return replace(one, rows=rows, stretches=stretches, upto_ms=accounted)
 
 
-_Lost = Counter[tuple[str, str, State]]
-"""How much of what a node says of a GPU that it did not see belongs to another node."""
+_Lost = Counter[tuple[str, str, State, int]]
+"""How much of what a node says of a GPU that it did not see belongs to another node, since when."""
 
 
 def _settled(several: Sequence[Gathered]) -> tuple[list[Stretch], _Lost, list[Violation]]:
@@ -164,7 +177,7 @@ def _settled(several: Sequence[Gathered]) -> tuple[list[Stretch], _Lost, list[Vi
         for hour_ms in _hours(told):
             hour = [part for one in told if (part := _part(one, hour_ms, unseen[one.source]))]
             seen_in |= {part.claim.source: hour_ms + 1 for part in hour if part.seen_ms}
-            stretches += _share_out(hour, seen_in, lost)
+            stretches += _share_out(hour, seen_in, lost, sums.since_of(several[0].cuts, hour_ms))
             seen_ms, whole_ms = sum(part.seen_ms for part in hour), _union_ms(hour)
             if seen_ms > whole_ms:
                 torn.append(Violation(uuid, hour_ms, whole_ms, seen_ms))
@@ -176,13 +189,15 @@ def _hours(told: Iterable[_Claim]) -> range:
     return range(first_ms // HOUR_MS * HOUR_MS, max(one.stretch.end_ms for one in told), HOUR_MS)
 
 
-def _share_out(hour: Sequence["_Part"], seen_in: Mapping[int, int], lost: _Lost) -> Iterator[Stretch]:
+def _share_out(
+    hour: Sequence["_Part"], seen_in: Mapping[int, int], lost: _Lost, since_ms: int
+) -> Iterator[Stretch]:
     """Give each node the time of an hour in which it saw a GPU; what nobody saw is of who saw it last."""
     left_ms = max(0, _union_ms(hour) - sum(part.seen_ms for part in hour))
     for part in sorted(hour, key=lambda part: (-seen_in[part.claim.source], -part.stretch.start_ms)):
         kept_ms = min(left_ms, part.unseen_ms)
         left_ms -= kept_ms
-        _lose(lost, part, part.unseen_ms - kept_ms)
+        _lose(lost, part, part.unseen_ms - kept_ms, since_ms)
         length_ms = part.seen_ms + kept_ms
         if length_ms:
             yield part.stretch._replace(end_ms=part.stretch.start_ms + length_ms)
@@ -224,12 +239,12 @@ def _union_ms(hour: Iterable[_Part]) -> int:
     return total
 
 
-def _lose(lost: _Lost, part: _Part, gone_ms: int) -> None:
+def _lose(lost: _Lost, part: _Part, gone_ms: int, since_ms: int) -> None:
     """Note that so much of an hour, in which a node did not see a GPU, is another's."""
     for state in _UNSEEN:
         taken_ms = min(gone_ms, part.states.get(state, 0))
         if taken_ms:
-            lost[part.stretch.uuid, part.stretch.node, state] += taken_ms
+            lost[part.stretch.uuid, part.stretch.node, state, since_ms] += taken_ms
             gone_ms -= taken_ms
 
 
@@ -253,7 +268,7 @@ def _refuse_copies(told: Iterable[_Claim], names: Sequence[str]) -> None:
 def _less(rows: Iterable[AccountSum], lost: _Lost) -> Iterator[AccountSum]:
     """Take what belongs to other nodes from the time in which a GPU was not seen."""
     for row in rows:
-        key = row.uuid, row.node, row.state
+        key = row.uuid, row.node, row.state, row.since_ms
         taken_ms = min(lost[key], row.amounts.elapsed_ms)
         if taken_ms:
             lost[key] -= taken_ms

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, NamedTuple
 
 from agent.tally import HOUR_MS
+from reports import wording
 from reports.wording import NONE, hours, kilowatt_hours, money, percent
 
 Tone = Literal["", "good", "bad", "soft"]
@@ -107,9 +108,8 @@ def change_cell(elapsed_ms: int | None) -> Cell:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """Write a change with its sign; nothing has none."""
-    text = f"{abs(value):,.{digits}f}"
-    return text if value == 0 else f"{'+' if value > 0 else '−'}{text}"  # noqa: RUF001  a minus, not a dash
+    """Write a change with its sign; what is shown as nothing has none."""
+    return wording.signed(value, digits).replace("-", "−")  # noqa: RUF001  a minus, not a dash
 
 
 def percent_cell(ratio: float | None, share: float | None = None) -> Cell:
@@ -131,7 +131,7 @@ def number_cell(value: float | None, digits: int = 0, unit: str = "") -> Cell:
     """Show a number with so many decimals, and its unit."""
     if value is None:
         return Cell(NONE)
-    return Cell(f"{value:,.{digits}f}{f' {unit}' if unit else ''}", round(value, 4))
+    return Cell(f"{wording.number(value, digits)}{f' {unit}' if unit else ''}", round(value, 4))
 
 
 def without_prices(block: Block) -> Block:

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 
 from agent.states import UNATTRIBUTED
 from agent.tick import State
+from reports.cells import price_of, revision_of
 from reports.grid import Tone, signed
 from reports.outline import Decision, OwnerLine, Report
 from reports.sections import Score
@@ -91,7 +92,7 @@ def headline(story: Story) -> Headline:
         alerts=tuple(_alerts(report)),
         bigs=(_wasted(story), _by_whom(story), _worked(story)),
         deeds=tuple(_deed(story, one) for one in report.decisions[:MOST_DECISIONS]),
-        priced=report.price_per_gpu_hour is not None,
+        priced=report.priced,
     )
 
 
@@ -101,9 +102,9 @@ def _facts(report: Report) -> Iterator[tuple[str, str]]:
     yield "in UTC", f"{rfc3339(window.from_ms)} to {rfc3339(window.to_ms)}"
     cost = "" if inventory.cost is None else f" · cost {money(inventory.cost)}"
     yield "inventory", f"{inventory.gpus:,} GPUs · {hours(inventory.gpu_ms)} GPU-h{cost}"
-    price = report.price_per_gpu_hour
-    yield "price", "none is set, so no money is shown" if price is None else f"{price:,} per GPU-hour"
-    yield "made", rfc3339(report.made_ms)
+    yield "price", price_of(report)
+    revision = f", revision {report.revision.number}" if report.revision else ""
+    yield "made", f"{rfc3339(report.made_ms)}{revision}"
 
 
 def _identity(report: Report) -> Badge:
@@ -127,6 +128,8 @@ def _alerts(report: Report) -> Iterator[str]:
     if not report.identity_ok:
         yield "Do not rely on this report: its accounts do not add up."
     yield from (remark[:1].upper() + remark[1:] for remark in report.remarks)
+    if report.revision and report.revision.number > 1:
+        yield f"This is revision {revision_of(report.revision)}."
     covered, window = report.covered, report.window
     if (covered.from_ms, covered.to_ms) != (window.from_ms, window.to_ms):
         yield f"Only a part of the window is accounted for: {local(covered)}."
@@ -160,7 +163,7 @@ def _wasted(story: Story) -> Big:
     beside = (State.FREE, State.DRAINED, State.UNKNOWN)
     return Big(
         question="How much was wasted?",
-        figure=amount if cost is None else money(cost),
+        figure=amount if cost is None else f"{report.prices.currency} {money(cost)}".strip(),
         below=f"{share} did nothing" if cost is None else f"cost of {amount}: {share} did nothing",
         lines=tuple(
             (
@@ -244,7 +247,7 @@ def _since_last(story: Story) -> str:
     found: Score | None = next((one for one in story.sections.scores if one.name == "effective"), None)
     if found is None or found.value is None or found.last is None:
         return ""
-    change = f"{signed((found.value - found.last) * 100)} points since last week"
+    change = f"{signed((found.value - found.last) * 100)} points since {story.names.last}"
     return f"{change}: {found.verdict}" if found.verdict != "unknown" else f"{change}, which may mean nothing"
 
 

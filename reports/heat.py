@@ -6,13 +6,13 @@ one board is nothing for another.
 """
 
 from collections import Counter
-from math import isfinite
+from collections.abc import Sequence
 
-from agent.errors import ReportError
 from agent.tally import HOUR_MS
 from agent.tick import State
 from reports.facts import Facts
 from reports.outline import Report
+from reports.prices import Carbon
 from reports.sections import Energy, HeatLine
 
 THERMAL = ("sw_thermal", "hw_thermal")
@@ -68,36 +68,51 @@ def _order(line: HeatLine) -> tuple[int, int, float, str, str]:
     )
 
 
-def energy(
-    report: Report, facts: Facts, pue: float, grams_per_kwh: float | None, carbon_source: str
-) -> Energy:
-    """Sum up the energy that was seen, with the overhead of the building and the carbon of both.
-
-    `pue` is the energy of the building over that of its computers. Raises ReportError for one below 1, and
-    for a carbon intensity below 0.
-    """
-    if not (isfinite(pue) and pue >= 1):
-        raise ReportError(f"the PUE must be a number from 1 on, not {pue}")
-    if grams_per_kwh is not None and not (isfinite(grams_per_kwh) and grams_per_kwh >= 0):
-        raise ReportError(f"the carbon intensity must be a number of g/kWh from 0 on, not {grams_per_kwh}")
-    whole = report.sums.total
+def energy(report: Report, facts: Facts) -> Energy:
+    """Sum up the energy that was seen, with the overhead of the building and the carbon of both."""
+    whole, pue = report.sums.total, report.prices.pue_ratio
     kwh = whole.energy_mj / MILLIJOULES_PER_KWH if whole.energy_seen_ms else None
     workless = [report.sums.by_state[state] for state in WORKLESS]
     idle_seen = any(amounts.energy_seen_ms for amounts in workless)
     idle_kwh = sum(amounts.energy_mj for amounts in workless) / MILLIJOULES_PER_KWH if idle_seen else None
-    gross_kwh = None if kwh is None else kwh * pue
-    known = gross_kwh is not None and grams_per_kwh is not None
+    known = [one for one in report.prices.carbon.values() if one is not None]
+    sources = dict.fromkeys(one.source for one in known if one.source)
+    carbon_kg = _carbon_kg(report) if known and kwh is not None else None
     return Energy(
         kwh=kwh,
         idle_kwh=idle_kwh,
         seen_ratio=report.energy_seen_ratio,
-        kwh_with_overhead=gross_kwh,
+        kwh_with_overhead=None if kwh is None else kwh * pue,
         pue_ratio=pue,
-        carbon_kg=(gross_kwh or 0.0) * (grams_per_kwh or 0.0) / 1000 if known else None,
-        carbon_grams_per_kwh=grams_per_kwh,
-        carbon_source=carbon_source,
+        carbon_kg=carbon_kg,
+        carbon_grams_per_kwh=_grams(known, carbon_kg, kwh, pue),
+        carbon_source="; ".join(sources),
         peak_kilowatts=_peak_kilowatts(report, facts),
     )
+
+
+def _carbon_kg(report: Report) -> float | None:
+    """Add up the carbon of each part of the window; None where it is not known of one that drew energy."""
+    energy_mj: Counter[int] = Counter()
+    for row in report.accounts:
+        energy_mj[row.since_ms] += row.amounts.energy_mj
+    total = 0.0
+    for since_ms, drawn_mj in energy_mj.items():
+        carbon = report.prices.carbon.get(since_ms)
+        if carbon is None:
+            if drawn_mj:
+                return None
+        else:
+            kwh = drawn_mj / MILLIJOULES_PER_KWH * report.prices.pue_ratio
+            total += kwh * carbon.grams_per_kwh / 1000
+    return total
+
+
+def _grams(known: Sequence[Carbon], carbon_kg: float | None, kwh: float | None, pue: float) -> float | None:
+    """Give the carbon of a kWh, in the mean where it changed within the window."""
+    if len({one.grams_per_kwh for one in known}) == 1:
+        return known[0].grams_per_kwh
+    return carbon_kg * 1000 / (kwh * pue) if carbon_kg is not None and kwh else None
 
 
 def _peak_kilowatts(report: Report, facts: Facts) -> float | None:

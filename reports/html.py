@@ -47,6 +47,7 @@ def to_html(report: Report, sections: Sections | None, *, links: Linker | None =
             style=Markup(_style()),  # noqa: S704  our own file
             script=Markup(script),  # noqa: S704  our own file
             policy=_policy(script),
+            titled=lambda head: report.prices.title if head.title == "cost" else head.title,
             filter_from=FILTER_FROM,
             tall_from=TALL_FROM,
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from agent.tally import HOUR_MS
-from reports.sums import Stretch, hours_of
+from reports.sums import Outside, Stretch, hours_of
 from reports.window import Window
 
 
@@ -23,7 +23,9 @@ class Violation(NamedTuple):
     entered_ms: int
 
 
-def violations(db: sqlite3.Connection, window: Window, stretches: Iterable[Stretch]) -> list[Violation]:
+def violations(
+    db: sqlite3.Connection, window: Window, stretches: Iterable[Stretch], outside: Iterable[Outside] = ()
+) -> list[Violation]:
     """Find all hours of a window, cut to the accounted time, that do not add up; by GPU and hour."""
     owed: Counter[tuple[str, int]] = Counter()
     for stretch in stretches:
@@ -35,9 +37,11 @@ def violations(db: sqlite3.Connection, window: Window, stretches: Iterable[Stret
            WHERE hour_ms >= ? AND hour_ms < ? GROUP BY gpu_id, hour_ms""",
         hours_of(window),
     )
-    entered = {(uuid, hour_ms): elapsed_ms for uuid, hour_ms, elapsed_ms in rows}
+    entered = Counter({(uuid, hour_ms): elapsed_ms for uuid, hour_ms, elapsed_ms in rows})
+    for row in outside:
+        entered[row.uuid, row.hour_ms] -= row.amounts.elapsed_ms
     return [
-        Violation(uuid, hour_ms, owed[uuid, hour_ms], entered.get((uuid, hour_ms), 0))
+        Violation(uuid, hour_ms, owed[uuid, hour_ms], entered[uuid, hour_ms])
         for uuid, hour_ms in sorted(owed.keys() | entered.keys())
-        if owed[uuid, hour_ms] != entered.get((uuid, hour_ms), 0)
+        if owed[uuid, hour_ms] != entered[uuid, hour_ms]
     ]

@@ -7,7 +7,7 @@ from agent.tally import HOUR_MS
 from agent.tick import Finding, State
 from reports.facts import HourSum
 from reports.influxql import Points, any_of, name
-from reports.ledger import Account, Known, Looks, Quantity, Seat
+from reports.ledger import BEFORE_MS, Account, Known, Looks, Quantity, Seat
 from reports.runs import FINDING_STEP_MS, findings_of
 from reports.sections import Group
 from reports.sums import Amounts
@@ -51,7 +51,7 @@ class InfluxLedger:
 
     def first(self, from_ms: int, to_ms: int) -> int:
         """Count what GPUs told of themselves, hour by hour, where there is nothing at the beginning."""
-        if any(points for _, points in self._asked("last", "info", (from_ms - HOUR_MS, from_ms), ())):
+        if any(points for _, points in self._asked("last", "info", (from_ms - BEFORE_MS, from_ms), ())):
             return from_ms
         told = self._asked("count", "info", (from_ms, to_ms), (), step_ms=HOUR_MS)
         moments = [at_ms + HOUR_MS - 1 for _, points in told for at_ms, count in points if count]

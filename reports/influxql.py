@@ -1,12 +1,14 @@
 """Asks a store in InfluxQL over `/query`: InfluxDB 1, and 2 and 3, which speak it too."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from agent.asking import Asker, TooLongError
+from agent.asking import LONGEST_WORD, Asker, TooLongError, told
 from agent.errors import StoreError
+from agent.holders.names import printable
 
 
 class Points(NamedTuple):
@@ -38,16 +40,16 @@ class Influx(Asker):
         except TooLongError:
             raise StoreError(f"{self.url} answers {statement[:200]} with too much") from None
         try:
-            (told,) = json.loads(said)["results"]
-            problem = told.get("error")
-            is_partial = bool(told.get("partial"))
-            found = [_points(one) for one in told.get("series", ())]
+            (result,) = json.loads(said)["results"]
+            problem, series = result.get("error"), result.get("series", ())
+            is_partial = any(bool(one.get("partial")) for one in (result, *series))
+            found = [_points(one) for one in series]
         except (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise StoreError(
                 f"{self.url} does not answer as InfluxDB does: is it the address before /query?"
             ) from error
         if problem:
-            raise StoreError(f"{self.url} cannot answer: {str(problem)[:300]}")
+            raise StoreError(f"{self.url} cannot answer: {printable(str(problem), LONGEST_WORD)}")
         if is_partial:
             raise StoreError(f"{self.url} cuts its answers short: raise max-row-limit of its [http] section")
         yield from found
@@ -60,13 +62,19 @@ def name(text: str) -> str:
 
 def any_of(tag: str, values: list[str]) -> str:
     """Match any of some values of a tag, as they are and not as patterns."""
-    inside = "|".join("".join(char if char.isalnum() else f"\\{char}" for char in value) for value in values)
+    inside = "|".join("".join(_literal(char) for char in value) for value in values)
     return f"{name(tag)} =~ /^({inside})$/"
 
 
-def _points(told: Mapping[str, object]) -> Points:
-    values, tags = told["values"], told.get("tags") or {}
+def _literal(char: str) -> str:
+    """Write a character as a pattern of RE2 within slashes; what is not of ASCII stands for itself."""
+    return char if char.isalnum() or not char.isascii() else f"\\x{ord(char):02x}"
+
+
+def _points(one: Mapping[str, object]) -> Points:
+    values, tags = one["values"], one.get("tags") or {}
     if not isinstance(values, list) or not isinstance(tags, Mapping):
         raise TypeError("no list of values")
     points = [(int(row[0]), float(row[1])) for row in values if row[1] is not None]
-    return Points({str(key): str(text) for key, text in tags.items()}, points)
+    points = [point for point in points if math.isfinite(point[1])]
+    return Points({told(key): told(text) for key, text in tags.items()}, points)

@@ -7,7 +7,6 @@ import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any, TypeVar
 
 from agent.hourly import THROTTLE_COLUMNS
@@ -15,9 +14,10 @@ from agent.restore import tenures_of
 from agent.tally import HOUR_MS
 from agent.tenures import Tenure as Kept
 from agent.tick import State
+from reports.edges import outside
 from reports.facts import Facts, GpuFacts, HourSum, Life, Stay, Tenure
 from reports.sections import Group
-from reports.sums import Amounts, hours_of, identities
+from reports.sums import FIGURES, Amounts, hours_of, identities
 from reports.window import Window
 
 _NO_GPUS = (
@@ -25,14 +25,15 @@ _NO_GPUS = (
     "wrote it that did not keep them by the hour"
 )
 _LATEST_READINGS = 20_000
-_AMOUNTS = tuple(field.name for field in fields(Amounts))
 _STATES = tuple(State)
 T = TypeVar("T")
 _Seat = tuple[str, str]
 
 
 def facts(db: sqlite3.Connection, window: Window, *, pool_label: str = "pool") -> Facts:
-    """Read all that a journal has of the hours that a window touches, but for weeks before it.
+    """Read all that a journal has of a window, but for weeks before it.
+
+    Temperatures, lowered clocks and XIDs are of all hours that it touches.
 
     The pool of a node is its label of that name in the settings.
     """
@@ -65,22 +66,23 @@ def _pools(db: sqlite3.Connection, pool_label: str) -> dict[str, str]:
 def _hours(db: sqlite3.Connection, window: Window, pools: Mapping[str, str]) -> tuple[HourSum, ...]:
     """Sum the hourly accounts of each group by state; nodes are told apart only where some are in a pool."""
     node = "node.name" if pools else "''"
-    sums = ", ".join(f"sum({name})" for name in _AMOUNTS)
+    sums = ", ".join(f"sum({name})" for name in FIGURES)
     rows = db.execute(
         f"""SELECT hour_ms, {node}, model, state, {sums}
             FROM account_hour JOIN gpu ON gpu.id = gpu_id JOIN node ON node.id = node_id
             WHERE hour_ms >= ? AND hour_ms < ? GROUP BY 1, 2, 3, 4""",
         hours_of(window),
     )
-    return _summed(
-        HourSum(
-            hour_ms,
-            Group(pools.get(name, ""), model),
-            State(state),
-            Amounts(**dict(zip(_AMOUNTS, amounts, strict=True))),
-        )
+    found = [
+        HourSum(hour_ms, Group(pools.get(name, ""), model), State(state), Amounts.of(amounts))
         for hour_ms, name, model, state, *amounts in rows
-    )
+    ]
+    if beyond := outside(db, window):
+        models = {uuid: one.model for uuid, one in identities(db).items()}
+        for one in beyond:
+            group = Group(pools.get(one.node, ""), models[one.uuid])
+            found.append(HourSum(one.hour_ms, group, one.state, Amounts() - one.amounts))
+    return tuple(row for row in _summed(found) if row.amounts != Amounts())
 
 
 def _gpus(db: sqlite3.Connection, window: Window) -> dict[_Seat, GpuFacts]:

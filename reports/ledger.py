@@ -8,11 +8,14 @@ ask is in reports/prom_ledger.py and reports/influx_ledger.py.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol
 
+from agent.tally import DAY_MS
 from agent.tick import Finding, State
 from reports.facts import HourSum
 from reports.window import Window
 
 Quantity = Literal["seconds", "joules", "busy_seconds"]
+BEFORE_MS = 2 * DAY_MS
+"""A store that has something of the time so long before a window was there as it began, if silent."""
 
 
 class Seat(NamedTuple):

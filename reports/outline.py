@@ -1,6 +1,6 @@
 """What a report says, as values.
 
-Times are ms since the epoch, durations whole ms; costs are in the currency of the price, None without one; a
+Times are ms since the epoch, durations whole ms; costs are in the currency of the prices, None without one; a
 ratio is None where there is nothing to divide by.
 """
 
@@ -10,6 +10,7 @@ from typing import NamedTuple
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
 from reports.identity import Violation
+from reports.money import Prices
 from reports.sections import Sections
 from reports.sums import AccountSum, Amounts, SpellRow, StateSums
 from reports.window import Span, Window
@@ -97,6 +98,15 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Revision:
+    """Which telling of a window this is; `changes` say what differs from the one before, of `before_ms`."""
+
+    number: int
+    before_ms: int | None = None
+    changes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """The account of a window. `covered` is the part of the window that the journal accounts for.
 
@@ -109,7 +119,7 @@ class Report:
     covered: Window
     span: Span
     made_ms: int
-    price_per_gpu_hour: float | None
+    prices: Prices
     inventory: Inventory
     sums: StateSums
     states: tuple[StateLine, ...]
@@ -126,7 +136,18 @@ class Report:
     decisions: tuple[Decision, ...]
     unread: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
+    revision: Revision | None = None
     sections: Sections | None = None
+
+    @property
+    def price_per_gpu_hour(self) -> float | None:
+        """The one price that all GPUs always have; None where there is no such."""
+        return self.prices.flat
+
+    @property
+    def priced(self) -> bool:
+        """Whether anything has a cost."""
+        return self.inventory.cost is not None
 
     @property
     def identity_ok(self) -> bool:

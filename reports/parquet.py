@@ -5,7 +5,6 @@ import pyarrow.parquet as pq
 
 from reports.long import FIGURES, TEXTS, rows
 from reports.outline import Report
-from reports.window import Window
 
 SCHEMA_VERSION = 1
 """Grows when a column changes its meaning or goes; new columns leave it."""
@@ -15,10 +14,9 @@ _TIME = pa.timestamp("ms", "UTC")
 def to_parquet(report: Report) -> bytes:
     """Write the table; what is not known is null, and so is the owner of time that nobody held."""
     found = list(rows(report))
-    window: Window = report.covered
     columns = {
-        "from": pa.array([window.from_ms] * len(found), _TIME),
-        "to": pa.array([window.to_ms] * len(found), _TIME),
+        "from": pa.array([row.part.from_ms for row in found], _TIME),
+        "to": pa.array([row.part.to_ms for row in found], _TIME),
     }
     for place, name in enumerate(TEXTS):
         if name not in columns:

@@ -4,6 +4,7 @@ Whoever stores the same series twice (two Prometheus side by side) has each acco
 wins. Nothing is asked for with a function that extrapolates, except for the shape of a week (`hours`).
 """
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from agent.store import Series, Value
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
 from reports.facts import HourSum
-from reports.ledger import Account, Known, Looks, Quantity, Seat
+from reports.ledger import BEFORE_MS, Account, Known, Looks, Quantity, Seat
 from reports.runs import FINDING_STEP_MS, findings_of
 from reports.sections import Group
 from reports.sums import Amounts
@@ -72,10 +73,11 @@ class PromLedger:
         last_ms = from_ms + (to_ms - from_ms) // HOUR_MS * HOUR_MS
         if self._store.values(told, from_ms) or last_ms == from_ms:
             return from_ms
+        first_ms = from_ms - BEFORE_MS
         moments = [
-            at_ms for one in self._store.steps(told, from_ms, last_ms, HOUR_MS) for at_ms, _ in one.samples
+            at_ms for one in self._store.steps(told, first_ms, last_ms, HOUR_MS) for at_ms, _ in one.samples
         ]
-        return min(moments, default=from_ms)
+        return max(from_ms, min(moments, default=from_ms))
 
     def looks(
         self, quantity: Quantity, moments: Sequence[int], back_ms: int, seats: Sequence[Seat] | None = None
@@ -117,18 +119,25 @@ class PromLedger:
         yield from self._store.steps(query, moments[0], moments[-1], step_ms)
 
     def ends(self, moments: Sequence[int], back_ms: int) -> dict[str, dict[int, int]]:
-        """Tell what agents that are scraped say; what is pushed has the moment itself."""
+        """Tell what agents that are scraped say; what is pushed has the moment itself.
+
+        An agent may be another target since its last start, and addresses are used again: the latest counts.
+        """
         told = self._selector("gputally_tick_end_timestamp_seconds")
         found: dict[str, dict[int, int]] = {}
         ends = list(self._at(f"max by (job, instance) (last_over_time({told}[{span(back_ms)}]))", moments))
         if not ends:
             return found
         seen = f"count by (job, instance, node) (last_over_time({self._selector('gpu_up')}[{span(back_ms)}]))"
-        nodes = {_target(labels): labels.get("node", "") for labels, _ in self._at(seen, moments)}
+        nodes: defaultdict[tuple[str, str, int], set[str]] = defaultdict(set)
+        for labels, samples in self._at(seen, moments):
+            for at_ms, _ in samples:
+                nodes[(*_target(labels), at_ms)].add(labels.get("node", ""))
         for labels, samples in ends:
-            node = nodes.get(_target(labels))
-            if node:
-                found[node] = {at_ms: round(value * 1000) for at_ms, value in samples}
+            for at_ms, value in samples:
+                for node in nodes.get((*_target(labels), at_ms), ()):
+                    end_of = found.setdefault(node, {})
+                    end_of[at_ms] = max(round(value * 1000), end_of.get(at_ms, 0))
         return found
 
     def hours(self, window: Window) -> Iterator[HourSum]:
@@ -223,7 +232,11 @@ def _any_of(label: str, values: Iterable[str]) -> str:
 
 
 def _literal(text: str) -> str:
-    return "".join(char if char.isalnum() or char in "-_ " else f"\\{char}" for char in text)
+    """Write a text as a pattern of RE2, which refuses to have anything escaped that is not of ASCII."""
+    return "".join(
+        char if char.isalnum() or char in "-_ " or not char.isascii() else f"\\x{ord(char):02x}"
+        for char in text
+    )
 
 
 def _target(labels: Mapping[str, str]) -> tuple[str, str]:

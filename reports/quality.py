@@ -4,7 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from agent.tick import State
-from reports.facts import Facts
+from reports.compared import label
+from reports.facts import Facts, Week
 from reports.outline import GpuLine, Report
 from reports.past import COMPARABLE, coverage, follows, nearly_whole, well_covered
 from reports.sections import NodeQuality, Quality
@@ -51,8 +52,10 @@ def _remarks(report: Report, facts: Facts) -> Iterator[str]:
     yield from _energy(report)
     yield from _past(report, facts)
     yield from _serials(facts)
-    if report.price_per_gpu_hour is None:
+    if not report.prices.note:
         yield "no price is set, so nothing here has a cost"
+    elif report.prices.is_default or any(rate.per_gpu_hour is None for rate in report.prices.rates):
+        yield report.prices.note
 
 
 def _seen(report: Report) -> Iterator[str]:
@@ -91,18 +94,22 @@ def _past(report: Report, facts: Facts) -> Iterator[str]:
     for week in facts.weeks:
         if not follows(later, week.window):
             lack = f"{rfc3339(week.window.to_ms)} to {rfc3339(later.from_ms)}"
-            yield f"weeks are missing from {lack}: what is called the last week is the last that there is"
+            yield f"weeks are missing from {lack}: they are in no mean and no trend"
         later = week.window
-    poor = 0
-    for week in facts.weeks:
-        owed_ms = sum(group.owed_ms for group in week.groups.values())
-        elapsed_ms = {state: amounts.elapsed_ms for state, amounts in week.amounts.items()}
-        poor += not well_covered(coverage(elapsed_ms, owed_ms))
+    poor = sum(map(_poor, facts.weeks))
     if poor:
         yield (
             f"{poor:,} of the {len(facts.weeks):,} weeks before were covered too badly to be compared; "
             "they are left out of means, noise and trends"
         )
+    if facts.compared is not None and _poor(facts.compared):
+        yield f"{label(facts.compared.window)} was covered too badly to be compared with"
+
+
+def _poor(week: Week) -> bool:
+    owed_ms = sum(group.owed_ms for group in week.groups.values())
+    elapsed_ms = {state: amounts.elapsed_ms for state, amounts in week.amounts.items()}
+    return not well_covered(coverage(elapsed_ms, owed_ms))
 
 
 def _serials(facts: Facts) -> Iterator[str]:

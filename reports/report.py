@@ -3,16 +3,15 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
 
-from agent.errors import ReportError
 from agent.states import UNATTRIBUTED
-from agent.tally import HOUR_MS
 from agent.tick import State
 from reports import sums
 from reports.decisions import decide
 from reports.gathered import Gathered
+from reports.money import Prices, prices_of
 from reports.outline import Bounds, GpuLine, Inventory, OwnerLine, Report, SpellLine, StateLine
+from reports.prices import PriceBook
 from reports.sums import AccountSum, Amounts, Identity, StateSums, Stretch, ratio
 from reports.window import Window
 
@@ -29,17 +28,17 @@ def build(
     gathered: Gathered,
     window: Window,
     *,
-    price_per_gpu_hour: float | None = None,
+    prices: PriceBook | None = None,
+    pools: Mapping[str, str] | None = None,
     now_ms: int,
     unread: Sequence[str] = (),
 ) -> Report:
     """Account for a window by what was gathered of it; `unread` says what could not be read.
 
-    Raises ReportError for a price that is not a number from 0 on.
+    Without prices nothing has a cost. `pools` gives the pool of a node. Raises ValueError where the window
+    was not gathered with the cuts of the prices.
     """
-    price = price_per_gpu_hour
-    if price is not None and not (isfinite(price) and price >= 0):
-        raise ReportError(f"the price per GPU-hour must be a number from 0 on, not {price}")
+    price = prices_of(prices or PriceBook(), gathered, pools or {})
     rows, stretches, broken = gathered.rows, gathered.stretches, gathered.violations
     gpus = _gpus(rows, stretches, gathered.identities, gathered.longest_spells, price)
     whole = sums.add_up(rows)
@@ -49,12 +48,14 @@ def build(
         covered=gathered.covered,
         span=gathered.span,
         made_ms=now_ms,
-        price_per_gpu_hour=price,
+        prices=price,
         inventory=Inventory(
-            gpus=len({stretch.uuid for stretch in stretches}), gpu_ms=owed_ms, cost=_cost(owed_ms, price)
+            gpus=len({stretch.uuid for stretch in stretches}),
+            gpu_ms=owed_ms,
+            cost=price.of_stretches(stretches),
         ),
         sums=whole,
-        states=_states(whole, owed_ms, price),
+        states=_states(rows, whole, owed_ms, price),
         coverage_ratio=_coverage(whole, owed_ms),
         effective_ratio=_effective(whole, owed_ms),
         energy_seen_ratio=ratio(whole.total.energy_seen_ms, owed_ms),
@@ -69,10 +70,6 @@ def build(
         unread=tuple(unread),
     )
     return replace(report, decisions=decide(report))
-
-
-def _cost(elapsed_ms: int, price: float | None) -> float | None:
-    return None if price is None else elapsed_ms / HOUR_MS * price
 
 
 def _coverage(whole: StateSums, owed_ms: int) -> float | None:
@@ -96,19 +93,24 @@ def _effective(whole: StateSums, owed_ms: int) -> Bounds:
     return Bounds(ratio(busy_ms, owed_ms), ratio(busy_ms + unseen_ms, owed_ms))
 
 
-def _states(whole: StateSums, owed_ms: int, price: float | None) -> tuple[StateLine, ...]:
+def _states(
+    rows: Iterable[AccountSum], whole: StateSums, owed_ms: int, price: Prices
+) -> tuple[StateLine, ...]:
+    by_state: defaultdict[State, list[AccountSum]] = defaultdict(list)
+    for row in rows:
+        by_state[row.state].append(row)
     return tuple(
         StateLine(
             state=state,
             amounts=amounts,
             share_ratio=ratio(amounts.elapsed_ms, owed_ms),
-            cost=_cost(amounts.elapsed_ms, price),
+            cost=price.of_rows(by_state[state]),
         )
         for state, amounts in whole.by_state.items()
     )
 
 
-def _owners(rows: Iterable[AccountSum], price: float | None) -> tuple[OwnerLine, ...]:
+def _owners(rows: Iterable[AccountSum], price: Prices) -> tuple[OwnerLine, ...]:
     """Give a line for each owner, most idle first; `unattributed` has one even if it held nothing."""
     by_owner: dict[str, list[AccountSum]] = {UNATTRIBUTED: []}
     for row in rows:
@@ -122,8 +124,8 @@ def _owners(rows: Iterable[AccountSum], price: float | None) -> tuple[OwnerLine,
             OwnerLine(
                 owner=owner,
                 sums=added,
-                cost=_cost(added.total.elapsed_ms, price),
-                idle_cost=_cost(added.elapsed_ms(State.HELD_IDLE), price),
+                cost=price.of_rows(held),
+                idle_cost=price.of_rows(row for row in held if row.state is State.HELD_IDLE),
             )
         )
 
@@ -138,7 +140,7 @@ def _gpus(
     stretches: Iterable[Stretch],
     identities: Mapping[str, Identity],
     longest_ms: Mapping[tuple[str, str], int],
-    price: float | None,
+    price: Prices,
 ) -> tuple[GpuLine, ...]:
     accounts: defaultdict[tuple[str, str], list[AccountSum]] = defaultdict(list)
     places: defaultdict[tuple[str, str], list[Stretch]] = defaultdict(list)
@@ -163,7 +165,7 @@ def _gpus(
                 sums=added,
                 coverage_ratio=_coverage(added, owed_ms),
                 longest_spell_ms=longest_ms.get((uuid, node)),
-                cost=_cost(owed_ms, price),
+                cost=price.of_stretches(places[uuid, node]),
             )
         )
     return tuple(sorted(lines, key=lambda line: (line.node, _last_if_none(line.index), line.uuid)))

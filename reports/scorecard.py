@@ -1,4 +1,4 @@
-"""The scorecard: a few figures of this week beside those of the last, and whether they are better or worse.
+"""The scorecard: a few figures of this week beside those of another, and whether they are better or worse.
 
 Every figure is a part over a whole. Ratios are shown as such; hours, money, energy and counts are shown as
 they are but compared per GPU-hour, so that neither a longer week nor more GPUs look like a change.
@@ -18,9 +18,7 @@ from statistics import median
 from agent.tally import HOUR_MS
 from agent.tick import State
 from reports.facts import Facts, Week
-from reports.groups import groups
 from reports.heat import MILLIJOULES_PER_KWH, thermal_ms
-from reports.money import cost_of_all
 from reports.outline import Report
 from reports.past import coverage, follows, nearly_whole, well_covered
 from reports.reliability import incidents_of
@@ -179,17 +177,18 @@ def _kwh(amounts: Amounts) -> float | None:
 def scores(report: Report, facts: Facts) -> tuple[Score, ...]:
     """Give the lines of the scorecard, in the order of the ladder that leads to effective use."""
     this, past = _of_report(report, facts), [_of_week(week) for week in facts.weeks]
-    return tuple(_score(line, this, past) for line in _LINES)
+    last = None if facts.last is None else _of_week(facts.last)
+    return tuple(_score(line, this, last, past) for line in _LINES)
 
 
 def _of_report(report: Report, facts: Facts) -> Measured:
-    idle_ms = {line.group: line.elapsed_ms[State.HELD_IDLE] for line in groups(report, facts)}
+    idle = next(line for line in report.states if line.state is State.HELD_IDLE)
     began = [one for one in incidents_of(report.findings) if one.began_in(report.covered)]
     return Measured(
         window=report.window,
         owed_ms=report.inventory.gpu_ms,
         sums=report.sums,
-        idle_cost=cost_of_all(report, idle_ms),
+        idle_cost=idle.cost,
         throttle_ms=thermal_ms(facts),
         incidents=None if "findings" in facts.missing else len(began),
         whole=nearly_whole(report),
@@ -207,12 +206,11 @@ def _of_week(week: Week) -> Measured:
     )
 
 
-def _score(line: _Line, this: Measured, past: Sequence[Measured]) -> Score:
-    """Compare; how well a week was seen may be compared however badly it was."""
+def _score(line: _Line, this: Measured, last: Measured | None, past: Sequence[Measured]) -> Score:
+    """Compare with one week, by the noise of all before; how well a week was seen may always be compared."""
     about_coverage = line.name == "coverage"
     fit = [week for week in past if about_coverage or week.comparable]
     noise = _noise(line, fit)
-    last = past[0] if past else None
     sure = about_coverage or (this.comparable and last is not None and last.comparable)
     scale = 1.0 if line.unit == "ratio" else line.whole(this)
     return Score(

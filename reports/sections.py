@@ -41,7 +41,7 @@ class Score:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """A step of the bridge: how many active GPU-hours more or less than last week, and why."""
+    """A step of the bridge: how many active GPU-hours more or less than in another week, and why."""
 
     kind: Literal["last", "inventory", "mix", "coverage", "rate", "this"]
     group: Group | None
@@ -84,7 +84,8 @@ class WasteLine:
     """What one owner held idle: the worst of its holders, and how it was before.
 
     `share_ratio` is of the inventory. `weeks` counts this one and those before it without a gap in which it
-    stood out; `spell_ms` and `memory_bytes` are of the worst holder, `uuid` is empty if it held several GPUs.
+    stood out; `idle_last_ms` is of the week compared with. `spell_ms` and `memory_bytes` are of the worst
+    holder, `uuid` is empty if it held several GPUs.
     """
 
     owner: str
@@ -255,7 +256,11 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sections:
-    """All of them. What a source cannot tell is empty or None; `absent` says why, by the section's name."""
+    """All of them. What a source cannot tell is empty or None; `absent` says why, by the section's name.
+
+    `last` is the window compared with, which need not be the one before. A section that is absent may
+    nevertheless tell a part: scores without a week to compare with.
+    """
 
     scores: tuple[Score, ...] = ()
     last: Window | None = None

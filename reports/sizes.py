@@ -11,6 +11,7 @@ so many are advised.
 """
 
 import re
+from dataclasses import replace
 from math import ceil
 from typing import NamedTuple
 
@@ -18,9 +19,7 @@ from agent.states import UNATTRIBUTED
 from agent.tally import HOUR_MS
 from agent.tick import State, said
 from reports.facts import Facts, Tenure
-from reports.groups import group_of
 from reports.holding import part_in, spells_of
-from reports.money import cost_of
 from reports.outline import GpuLine, Report
 from reports.sections import SizeLine
 from reports.sums import SpellRow
@@ -96,6 +95,11 @@ def _line(report: Report, facts: Facts, tenure: Tenure, seats: dict[str, GpuLine
     if advice is None:
         return None
     saving_ms = round(gpu_ms * advice.freed)
+    part = replace(
+        report.covered,
+        from_ms=max(tenure.start_ms, report.covered.from_ms),
+        to_ms=min(tenure.end_ms, report.covered.to_ms),
+    )
     return SizeLine(
         owner=tenure.owner or UNATTRIBUTED,
         holder=said(tenure.kind, tenure.name),
@@ -105,7 +109,7 @@ def _line(report: Report, facts: Facts, tenure: Tenure, seats: dict[str, GpuLine
         memory_max_bytes=tenure.memory_max_bytes,
         advice=advice.text,
         saving_ms=saving_ms,
-        cost=cost_of(report, saving_ms, group_of(facts, places[0])),
+        cost=report.prices.of_time(places[0].uuid, places[0].node, saving_ms, part),
     )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import tzinfo
 
+from reports.compared import Names, names
 from reports.grid import Cell
 from reports.links import Linker
 from reports.outline import Report
@@ -35,6 +36,11 @@ class Story:
     def length_ms(self) -> int:
         """How long the accounted time is."""
         return self.report.covered.to_ms - self.report.covered.from_ms
+
+    @property
+    def names(self) -> Names:
+        """What this time and the one compared with are called."""
+        return names(self.report.window, self.sections.last)
 
     def why_absent(self, section: str) -> str:
         """Say why a section has nothing to show; empty where nothing is what there is."""

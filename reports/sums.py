@@ -5,9 +5,12 @@ from no sum. Amounts stay whole numbers of ms, µs and mJ, so that sums are exac
 """
 
 import sqlite3
+from bisect import bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import NamedTuple
 
 from agent.restore import findings_since
@@ -38,6 +41,19 @@ class Amounts:
             energy_seen_ms=self.energy_seen_ms + other.energy_seen_ms,
         )
 
+    def __sub__(self, other: "Amounts") -> "Amounts":
+        return Amounts.of(one - two for one, two in zip(self.figures, other.figures, strict=True))
+
+    @classmethod
+    def of(cls, figures: Iterable[int]) -> "Amounts":
+        """Make amounts of figures in the order of the fields."""
+        return cls(**dict(zip(FIGURES, figures, strict=True)))
+
+    @property
+    def figures(self) -> tuple[int, ...]:
+        """The figures in the order of the fields."""
+        return self.elapsed_ms, self.busy_us, self.busy_seen_ms, self.energy_mj, self.energy_seen_ms
+
     @property
     def busy_ratio_mean(self) -> float | None:
         """Busy time over the time for which it was seen; None where nothing was seen."""
@@ -47,6 +63,9 @@ class Amounts:
     def joules(self) -> float | None:
         """Energy of the time for which it was seen; None where there was time and none was seen."""
         return None if self.elapsed_ms and not self.energy_seen_ms else self.energy_mj / 1000
+
+
+FIGURES = tuple(field.name for field in fields(Amounts))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +85,24 @@ class StateSums:
 
 
 class AccountSum(NamedTuple):
-    """The sum of an account over a window; the owner is empty where nobody holds the GPU."""
+    """The sum of an account over a window; the owner is empty where nobody holds the GPU.
 
+    Where a window is cut, because prices change within it, the sum is of the part from `since_ms` to the next
+    cut; that of the first part is 0.
+    """
+
+    uuid: str
+    node: str
+    state: State
+    owner: str
+    amounts: Amounts
+    since_ms: int = 0
+
+
+class Outside(NamedTuple):
+    """What of an hour's account lies outside a window that begins or ends within that hour."""
+
+    hour_ms: int
     uuid: str
     node: str
     state: State
@@ -125,22 +160,50 @@ def snapshot(db: sqlite3.Connection) -> Iterator[None]:
         db.execute("ROLLBACK")
 
 
-def accounts(db: sqlite3.Connection, window: Window) -> list[AccountSum]:
-    """Sum the hourly accounts of a window that was cut to the accounted time."""
-    rows = db.execute(
-        """SELECT uuid, node.name, state, owner.name, SUM(elapsed_ms), SUM(busy_us), SUM(busy_seen_ms),
-                  SUM(energy_mj), SUM(energy_seen_ms)
-           FROM account_hour JOIN gpu ON gpu.id = gpu_id JOIN node ON node.id = node_id
-           JOIN owner ON owner.id = owner_id
-           WHERE hour_ms >= ? AND hour_ms < ? GROUP BY gpu_id, node_id, state, owner_id
-           ORDER BY node.name, uuid, state, owner.name""",
-        hours_of(window),
-    )
-    names = ("elapsed_ms", "busy_us", "busy_seen_ms", "energy_mj", "energy_seen_ms")
-    return [
-        AccountSum(uuid, node, State(state), owner, Amounts(**dict(zip(names, amounts, strict=True))))
-        for uuid, node, state, owner, *amounts in rows
-    ]
+def accounts(
+    db: sqlite3.Connection, window: Window, cuts: Sequence[int] = (), outside: Iterable[Outside] = ()
+) -> list[AccountSum]:
+    """Sum the hourly accounts of a window that was cut to the accounted time, part by part.
+
+    Cuts are on whole hours. What is outside the window is taken from the sums.
+    """
+    less: defaultdict[tuple[str, str, State, str, int], Amounts] = defaultdict(Amounts)
+    for row in outside:
+        less[row.uuid, row.node, row.state, row.owner, since_of(cuts, row.hour_ms)] += row.amounts
+    found = []
+    for since_ms, part in parts_of(window, cuts):
+        rows = db.execute(
+            """SELECT uuid, node.name, state, owner.name, SUM(elapsed_ms), SUM(busy_us), SUM(busy_seen_ms),
+                      SUM(energy_mj), SUM(energy_seen_ms)
+               FROM account_hour JOIN gpu ON gpu.id = gpu_id JOIN node ON node.id = node_id
+               JOIN owner ON owner.id = owner_id
+               WHERE hour_ms >= ? AND hour_ms < ? GROUP BY gpu_id, node_id, state, owner_id
+               ORDER BY node.name, uuid, state, owner.name""",
+            hours_of(part),
+        )
+        for uuid, node, told, owner, *figures in rows:
+            state, amounts = State(told), Amounts.of(figures)
+            key = uuid, node, state, owner, since_ms
+            if key in less:
+                amounts -= less[key]
+            found.append(AccountSum(uuid, node, state, owner, amounts, since_ms))
+    return sorted(found, key=lambda row: row[:4] + row[5:]) if cuts else found
+
+
+def since_of(cuts: Sequence[int], at_ms: int) -> int:
+    """Tell since when the part of a window lasts in which a moment lies; 0 for the first one."""
+    place = bisect_right(cuts, at_ms)
+    return cuts[place - 1] if place else 0
+
+
+def parts_of(window: Window, cuts: Sequence[int]) -> Iterator[tuple[int, Window]]:
+    """Give the parts of a window, each with since when it lasts; 0 for that before the first cut."""
+    inside = [at_ms for at_ms in cuts if window.from_ms < at_ms < window.to_ms]
+    if not inside:
+        yield since_of(cuts, window.from_ms), window
+        return
+    for from_ms, to_ms in pairwise((window.from_ms, *inside, window.to_ms)):
+        yield since_of(cuts, from_ms), replace(window, from_ms=from_ms, to_ms=to_ms)
 
 
 def hours_of(window: Window) -> tuple[int, int]:
@@ -218,9 +281,9 @@ def findings(db: sqlite3.Connection, window: Window) -> list[Finding]:
 
 
 def unseen(
-    db: sqlite3.Connection, window: Window, states: Sequence[State], uuid: str
+    db: sqlite3.Connection, window: Window, states: Sequence[State], outside: Iterable[Outside], uuid: str
 ) -> dict[int, dict[State, int]]:
-    """Tell by hour how long a GPU was in some states, in ms."""
+    """Tell by hour how long a GPU was in some states, in ms, less what is outside the window."""
     marks = ", ".join("?" * len(states))
     rows = db.execute(
         f"""SELECT hour_ms, state, SUM(elapsed_ms) FROM account_hour JOIN gpu ON gpu.id = gpu_id
@@ -231,6 +294,9 @@ def unseen(
     found: dict[int, dict[State, int]] = {}
     for hour_ms, state, elapsed_ms in rows:
         found.setdefault(hour_ms, {})[State(state)] = elapsed_ms
+    for row in outside:
+        if row.uuid == uuid and row.state in states:
+            found[row.hour_ms][row.state] -= row.amounts.elapsed_ms
     return found
 
 

@@ -3,12 +3,15 @@
 from collections.abc import Iterator, Mapping
 
 from reports.heat import THERMAL
+from reports.quality import FULL
 from reports.sections import HeatMap
 from reports.text_page import SHOWN, Page, place
-from reports.wording import NONE, Column, hours, percent
+from reports.window import rfc3339
+from reports.wording import NONE, Column, hours, number, percent
 
 DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_HEAD = "       " + "".join(f"{hour:<2}" if hour % 6 == 0 else "  " for hour in range(24))
+MOST_SHOWN_VIOLATIONS = 5
+_HEAD = "     " + "".join(f"{hour:<2}" if hour % 6 == 0 else "  " for hour in range(24))
 
 
 def heat_map(page: Page) -> Iterator[str]:
@@ -18,19 +21,21 @@ def heat_map(page: Page) -> Iterator[str]:
         return
     changed = ", c after an hour in which clocks changed" if shape.changed else ""
     yield page.item(f"tenths by local hour: 0 is below 10 %, 9 is 90 % and more, - is no time{changed}")
+    yield from page.drawing(_drawn(shape))
+    workdays, weekend = percent(shape.weekday_effective), percent(shape.weekend_effective)
+    yield page.item(f"busy on Monday to Friday {workdays}, on Saturday and Sunday {weekend}")
+
+
+def _drawn(shape: HeatMap) -> Iterator[str]:
     for title, cells in (
         ("busy, of the inventory", shape.effective),
         ("held, of what could be", shape.occupied),
     ):
-        yield f"  {title}"
+        yield title
         yield _HEAD.rstrip()
         for day, row in enumerate(cells):
-            yield (
-                f"  {DAYS[day]}  "
-                + "".join(_cell(shape, day, hour, row[hour]) for hour in range(24)).rstrip()
-            )
-    workdays, weekend = percent(shape.weekday_effective), percent(shape.weekend_effective)
-    yield page.item(f"busy on Monday to Friday {workdays}, on Saturday and Sunday {weekend}")
+            tenths = (_cell(shape, day, hour, row[hour]) for hour in range(24))
+            yield f"{DAYS[day]}  {''.join(tenths)}".rstrip()
 
 
 def _cell(shape: HeatMap, day: int, hour: int, ratio: float | None) -> str:
@@ -58,7 +63,7 @@ def heat(page: Page) -> Iterator[str]:
         brake = line.throttle_ms.get("power_brake", 0)
         lost = NONE if line.lost_ms is None else hours(line.lost_ms)
         figures = (line.temperature_max_celsius, line.margin_least_celsius, line.power_max_watts)
-        shown = (NONE if value is None else f"{value:,.0f}" for value in figures)
+        shown = (NONE if value is None else number(value, 0) for value in figures)
         rows.append([place(line.node, line.index), line.uuid, hours(thermal), hours(brake), lost, *shown])
     yield from page.rows(columns, rows, "GPUs")
 
@@ -72,7 +77,9 @@ def energy(page: Page) -> Iterator[str]:
     yield page.fact("GPUs", f"{_amount(told.kwh, 'kWh')}{seen}")
     yield page.fact("no work", f"{_amount(told.idle_kwh, 'kWh')} of it while paused, idle, free or out")
     yield page.fact("peak", f"{_amount(told.peak_kilowatts, 'kW')} in the mean of an hour")
-    yield page.fact("building", f"{_amount(told.kwh_with_overhead, 'kWh')} at a PUE of {told.pue_ratio:,.2f}")
+    if told.pue_ratio > 1:
+        whole = _amount(told.kwh_with_overhead, "kWh")
+        yield page.fact("building", f"{whole} at a PUE of {told.pue_ratio:,.2f}")
     if told.carbon_grams_per_kwh is not None:
         source = f" ({told.carbon_source})" if told.carbon_source else ""
         grams = f"{told.carbon_grams_per_kwh:,.0f} g/kWh{source}"
@@ -80,7 +87,7 @@ def energy(page: Page) -> Iterator[str]:
 
 
 def _amount(value: float | None, unit: str) -> str:
-    return "not known" if value is None else f"{value:,.1f} {unit}"
+    return "not known" if value is None else f"{number(value)} {unit}"
 
 
 def reliability(page: Page) -> Iterator[str]:
@@ -145,8 +152,14 @@ def assets(page: Page) -> Iterator[str]:
 
 
 def quality(page: Page) -> Iterator[str]:
-    """Write what to distrust."""
-    for remark in page.sections.quality.remarks:
+    """Write what to distrust: what is missing, accounts that do not add up, nodes that were seen badly."""
+    yield from (page.item(f"not in this report: {sentence}", "- ") for sentence in page.report.unread)
+    yield from _violations(page)
+    span = page.report.span
+    if span.first_ms > span.enrolled_ms >= 0:
+        first, enrolled = rfc3339(span.first_ms), rfc3339(span.enrolled_ms)
+        yield page.item(f"GPUs are known since {enrolled}, their accounts reach back to {first}", "- ")
+    for remark in page.sections.quality.remarks or _energy_seen(page):
         yield page.item(remark, "- ")
     columns = [Column("node", "name"), Column("GPU-h"), Column("unknown"), Column("coverage")]
     rows = [
@@ -156,7 +169,29 @@ def quality(page: Page) -> Iterator[str]:
     yield from page.rows(columns, rows, "nodes")
 
 
+def _violations(page: Page) -> Iterator[str]:
+    for row in page.report.violations[:MOST_SHOWN_VIOLATIONS]:
+        text = (
+            f"{row.uuid} in the hour from {rfc3339(row.hour_ms)}: was there {row.owed_ms / 1000:,.3f} s, "
+            f"its states sum to {row.entered_ms / 1000:,.3f} s"
+        )
+        yield page.item(text, "- ")
+    yield from page.left_out(page.report.violation_count - MOST_SHOWN_VIOLATIONS, "hours that do not add up")
+    if not page.report.identity_ok:
+        yield page.item(
+            "the accounts or the inventory were changed outside gputally, or it has a defect", "- "
+        )
+
+
+def _energy_seen(page: Page) -> Iterator[str]:
+    """Say of how much energy is known, where the section on quality does not."""
+    seen = page.report.energy_seen_ratio
+    if seen is None or seen < FULL:
+        yield f"energy was seen for {percent(seen)} of the time; the rest is missing, not 0"
+
+
 def absent(page: Page) -> Iterator[str]:
-    """Write which sections are missing, and why."""
+    """Write which sections are missing, and why; the scorecard says so in its own place."""
     for name, why in page.sections.absent.items():
-        yield page.item(f"{name.replace('_', ' ')}: {why}", "- ")
+        if name != "scores":
+            yield page.item(f"{name.replace('_', ' ')}: {why}", "- ")

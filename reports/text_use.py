@@ -2,26 +2,26 @@
 
 from collections.abc import Iterator
 
-from reports.sections import Score
-from reports.text_page import SHOWN, Page, group_name
-from reports.wording import NONE, Column, hours, money, percent, table
+from reports.cells import compared_with
+from reports.sections import ForecastLine, Score, Step
+from reports.text_page import MOST_ROWS, SHOWN, Page, group_name
+from reports.wording import NONE, Column, hours, money, number, percent, signed
 
 _BRIDGE = {
-    "last": "last week",
     "inventory": "more or less GPU time in all",
     "mix": "shares of the groups in it",
     "coverage": "more or less of it seen",
-    "rate": "how active they were: ",
-    "this": "this week",
 }
 GIBIBYTE = 2**30
 MOST_SIZES = 10
 
 
 def scores(page: Page) -> Iterator[str]:
-    """Write the scorecard, and which week is the last."""
-    columns = [Column("figure", "text"), Column("this week"), Column("last"), Column("4-week mean")]
-    columns += [Column("noise"), Column("", "text")]
+    """Write the scorecard, and what it is compared with; what is not known of any figure is left out."""
+    this, last = page.names
+    columns = [Column("figure", "text"), Column(this), Column(last)]
+    columns += [Column("4-week mean" if this == "this week" else "mean of 4"), Column("noise")]
+    columns += [Column("", "text")]
     rows = [
         [
             line.name.replace("_", " "),
@@ -30,11 +30,14 @@ def scores(page: Page) -> Iterator[str]:
             NONE if line.verdict == "unknown" else line.verdict,
         ]
         for line in page.sections.scores
+        if not line.value == line.last == line.mean4 is None
     ]
-    yield from page.rows(columns, rows, "figures")
-    last = page.sections.last
-    if rows and last is not None:
-        yield page.item(f"last is {page.moment(last.from_ms)} to {page.moment(last.to_ms)}")
+    told = [at for at in range(len(columns)) if at <= 1 or any(row[at] != NONE for row in rows)]
+    yield from page.rows([columns[at] for at in told], [[row[at] for at in told] for row in rows], "figures")
+    if rows and page.sections.last is not None:
+        yield page.item(f"{last} is {compared_with(page.report, page.sections.last, last)}")
+    if why := page.sections.absent.get("scores"):
+        yield page.item(why)
 
 
 def _figure(line: Score, value: float | None) -> str:
@@ -46,23 +49,36 @@ def _figure(line: Score, value: float | None) -> str:
         case "money":
             return money(value)
         case "kwh":
-            return f"{value:,.1f} kWh"
+            return f"{number(value)} kWh"
         case "gpu_hours" | "hours":
-            return f"{value:,.1f} h"
+            return f"{number(value)} h"
         case "count":
-            return f"{value:,.1f}".removesuffix(".0")
+            return number(value).removesuffix(".0")
 
 
 def bridge(page: Page) -> Iterator[str]:
-    """Write the steps from last week's active time to this week's."""
-    rows = []
-    for step in page.sections.bridge:
-        what = _BRIDGE[step.kind]
-        if step.kind == "rate":
-            what += "all others" if step.group is None else group_name(step.group)
-        sign = "" if step.kind in ("last", "this") else "-" if step.gpu_ms < 0 else "+"
-        rows.append([what, sign + hours(abs(step.gpu_ms))])
-    yield from table([Column("", "name"), Column("GPU-h")], rows, page.width) if rows else ()
+    """Write the steps from the active time of the time compared with to that of this."""
+    rows = [[_step(page, step), _moved(step)] for step in page.sections.bridge]
+    yield from page.rows([Column("", "name"), Column("GPU-h")], rows, "steps")
+
+
+def _step(page: Page, step: Step) -> str:
+    match step.kind:
+        case "last":
+            return page.names.last
+        case "this":
+            return page.names.this
+        case "rate":
+            whose = "all others" if step.group is None else group_name(step.group)
+            return f"how active they were: {whose}"
+        case kind:
+            return _BRIDGE[kind]
+
+
+def _moved(step: Step) -> str:
+    if step.kind in ("last", "this") or not step.gpu_ms:
+        return hours(step.gpu_ms)
+    return f"{'-' if step.gpu_ms < 0 else '+'}{hours(abs(step.gpu_ms))}"
 
 
 def groups(page: Page) -> Iterator[str]:
@@ -89,10 +105,10 @@ def capacity(page: Page) -> Iterator[str]:
     rows = [
         [
             group_name(line.group),
-            *(f"{value:,.1f}" for value in (line.gpus, line.usable, line.held_mean)),
-            *(f"{value:,.1f}" for value in (line.held_p95, line.held_p99, line.peak)),
+            *(number(value) for value in (line.gpus, line.usable, line.held_mean)),
+            *(number(value) for value in (line.held_p95, line.held_p99, line.peak)),
             page.moment(line.peak_ms)[5:],
-            f"{line.headroom:,.1f}",
+            number(line.headroom),
             f"{line.returnable:,}",
         ]
         for line in page.sections.capacity
@@ -103,14 +119,15 @@ def capacity(page: Page) -> Iterator[str]:
 def waste(page: Page) -> Iterator[str]:
     """Write the league table of idle time."""
     columns = [Column("owner", "name"), Column("idle"), Column("share"), *page.cost_column()]
-    columns += [Column("last"), Column("weeks"), Column("worst holder", "name"), Column("on", "name")]
+    last = "last" if page.names.last == "last week" else page.names.last.removeprefix("week ")
+    columns += [Column(last), Column("weeks"), Column("worst holder", "name"), Column("on", "name")]
     columns += [Column("spell"), Column("GiB")]
     rows = [
         [
             line.owner,
             hours(line.idle_ms),
             percent(line.share_ratio),
-            *page.cost_cell(money(line.cost)),
+            *page.cost_cell(line.cost),
             NONE if line.idle_last_ms is None else hours(line.idle_last_ms),
             f"{line.weeks:,}",
             line.holder or NONE,
@@ -135,28 +152,33 @@ def sizes(page: Page) -> Iterator[str]:
             f"{line.advice} {saving}",
             "- ",
         )
-    if len(page.sections.sizes) > MOST_SIZES:
-        yield f"  ... and {len(page.sections.sizes) - MOST_SIZES:,} more holders, not shown"
+    yield from page.left_out(len(page.sections.sizes) - MOST_SIZES, "holders")
 
 
 def forecast(page: Page) -> Iterator[str]:
     """Write when each group will be full."""
-    for line in page.sections.forecast:
-        trend = f"{line.slope_per_week:+,.2f} GPUs a week over {line.weeks:,} weeks"
-        head = (
-            f"{group_name(line.group)}: demand {line.demand[-1][1]:,.1f} of {line.limit:,.1f} GPUs, {trend}; "
-        )
-        yield page.item(head + _crossing(page, line.crossing_ms), "- ")
-        now_ms = page.report.window.to_ms
-        if line.crossing_early_ms is not None and line.crossing_late_ms != now_ms:
-            late = line.crossing_late_ms
-            upto = "not within three years" if late is None else page.day(late)
-            yield page.item(f"80 % interval: {page.day(line.crossing_early_ms)} to {upto}", "  ")
+    for line in page.sections.forecast[:MOST_ROWS]:
+        trend = f"trend {signed(line.slope_per_week, 2)} a week over {line.weeks:,} weeks"
+        demand = f"demand {number(line.demand[-1][1])} GPUs, full at {number(line.limit)}"
+        text = f"{group_name(line.group)}: {demand}, {trend}; {_crossing(page, line.crossing_ms)}"
+        yield page.item(text + _interval(page, line), "- ")
         if line.reclaimed_ms != line.crossing_ms:
-            yield page.item(f"without idle time: {_crossing(page, line.reclaimed_ms)}", "  ")
+            yield page.item(f"had idle time been won back: {_crossing(page, line.reclaimed_ms)}", "  ")
+    yield from page.left_out(len(page.sections.forecast) - MOST_ROWS, "groups")
 
 
 def _crossing(page: Page, at_ms: int | None) -> str:
     if at_ms is None:
         return "not full within three years"
-    return "full now" if at_ms <= page.report.window.to_ms else f"full on {page.day(at_ms)}"
+    return "full already" if at_ms <= page.report.window.to_ms else f"full on {page.day(at_ms)}"
+
+
+def _interval(page: Page, line: ForecastLine) -> str:
+    """Give the ends between which it lies in 80 of 100 cases; nothing where both are the same day."""
+    early, late = line.crossing_early_ms, line.crossing_late_ms
+    if early is None or late == page.report.window.to_ms:
+        return ""
+    if late is not None and page.day(early) == page.day(late):
+        return ""
+    first = "already" if early <= page.report.window.to_ms else page.day(early)
+    return f" (80 %: {first} to {'not within three years' if late is None else page.day(late)})"

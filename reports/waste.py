@@ -5,19 +5,17 @@ whose life reaches beyond the window, the part counts that lies in it.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from agent.states import UNATTRIBUTED
 from agent.tally import HOUR_MS
 from agent.tick import State, said
 from reports.facts import Facts, Tenure, Week
-from reports.groups import idle_of_owners
 from reports.holding import part_in, spells_of
-from reports.money import cost_of_all
 from reports.outline import OwnerLine, Report, SpellLine
 from reports.past import unbroken
-from reports.sections import Group, WasteLine
+from reports.sections import WasteLine
 from reports.sums import ratio
 
 MOST_OWNERS = 20
@@ -37,7 +35,7 @@ class _Worst(NamedTuple):
 
 def waste(report: Report, facts: Facts) -> tuple[WasteLine, ...]:
     """Give a line for each owner with idle time, most of it first; at most twenty."""
-    weeks, by_group = list(unbroken(report, facts)), idle_of_owners(report, facts)
+    weeks = list(unbroken(report, facts))
     tenures: defaultdict[str, list[Tenure]] = defaultdict(list)
     for tenure in facts.tenures:
         tenures[tenure.owner or UNATTRIBUTED].append(tenure)
@@ -47,7 +45,6 @@ def waste(report: Report, facts: Facts) -> tuple[WasteLine, ...]:
             report,
             facts,
             line,
-            by_group=by_group.get(line.owner, {}),
             weeks=weeks,
             worst=_worst(report, tenures[line.owner], line.owner),
         )
@@ -60,7 +57,6 @@ def _line(
     facts: Facts,
     owner: OwnerLine,
     *,
-    by_group: Mapping[Group, int],
     weeks: Sequence[Week],
     worst: _Worst,
 ) -> WasteLine:
@@ -69,8 +65,8 @@ def _line(
         owner=name,
         idle_ms=idle_ms,
         share_ratio=ratio(idle_ms, report.inventory.gpu_ms),
-        cost=cost_of_all(report, by_group),
-        idle_last_ms=facts.weeks[0].idle_ms.get(name, 0) if facts.weeks else None,
+        cost=owner.idle_cost,
+        idle_last_ms=None if facts.last is None else facts.last.idle_ms.get(name, 0),
         weeks=_weeks(name, weeks) + 1 if _stands_out(idle_ms, report.inventory.gpu_ms) else 0,
         holder=worst.holder,
         node=worst.node,

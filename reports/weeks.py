@@ -20,7 +20,7 @@ def week_of(report: Report, facts: Facts) -> Week:
         group = group_of(facts, line)
         busy_us[group] = busy_us.get(group, 0) + line.sums.total.busy_us
     held = {line.group: line.held_p95 for line in capacity(report, facts)}
-    costs = [line.idle_cost for line in report.owners]
+    idle = next(line for line in report.states if line.state is State.HELD_IDLE)
     began = [one for one in incidents_of(report.findings) if one.began_in(report.window)]
     return Week(
         window=report.window,
@@ -40,7 +40,7 @@ def week_of(report: Report, facts: Facts) -> Week:
             for line in report.owners
             if (idle_ms := line.sums.elapsed_ms(State.HELD_IDLE))
         },
-        idle_cost=None if None in costs else sum(cost or 0.0 for cost in costs),
+        idle_cost=idle.cost,
         throttle_ms=thermal_ms(facts),
-        incidents=len(began),
+        incidents=None if "findings" in facts.missing else len(began),
     )

@@ -1,8 +1,8 @@
-"""Which time a report is about: half-open windows in UTC, on whole hours because the accounts are hourly.
+"""Which time a report is about: half-open windows in UTC.
 
 An ISO week runs from Monday 00:00 to the next Monday 00:00 of its time zone, so it lasts 601 200 s or
-608 400 s when the clocks change (planning facts, section 2.1). Edges outside the accounted time may lie
-anywhere.
+608 400 s when the clocks change (planning facts, section 2.1). Accounts are hourly; how a window is read that
+begins or ends within an hour, as weeks of India do, is in reports/edges.py.
 """
 
 import re
@@ -83,8 +83,8 @@ def journal_span(db: sqlite3.Connection) -> Span:
 def resolve(spans: Sequence[Span], asked: Asked, *, now_ms: int) -> Window:
     """Find the window that was asked for; by default the last complete ISO week, or all if it has no data.
 
-    The spans are those of the journals. Raises ReportError for words that are not understood, an edge inside
-    the accounted time that is not on a whole UTC hour, and a window for which no journal has anything.
+    The spans are those of the journals. Raises ReportError for words that are not understood, and for a
+    window of which no journal has anything.
     """
     span = Span(
         first_ms=min(one.first_ms for one in spans),
@@ -102,7 +102,7 @@ def resolve(spans: Sequence[Span], asked: Asked, *, now_ms: int) -> Window:
 
 
 def covered(window: Window, span: Span) -> Window:
-    """Cut a window to the accounted time. Raises ReportError if nothing is left or an edge splits an hour."""
+    """Cut a window to the accounted time. Raises ReportError if nothing is left."""
     if window.from_ms >= window.to_ms:
         raise ReportError(
             f"the window would end at {rfc3339(window.to_ms)}, which is not after its start "
@@ -114,13 +114,6 @@ def covered(window: Window, span: Span) -> Window:
             f"the journal covers {rfc3339(span.first_ms)} to {rfc3339(span.last_ms)}; "
             "ask for a part of that, or for --all"
         )
-    for edge_ms in (window.from_ms, window.to_ms):
-        floor_ms = _floor(edge_ms)
-        if span.first_ms < edge_ms < span.last_ms and edge_ms != floor_ms:
-            raise ReportError(
-                f"{rfc3339(edge_ms)} is not on a whole UTC hour, and the accounts are hourly: "
-                f"use {rfc3339(floor_ms)} or {rfc3339(floor_ms + HOUR_MS)}, or another --timezone"
-            )
     part = overlap(window, span)
     assert part is not None  # noqa: S101  that was asked above
     return part
@@ -132,6 +125,29 @@ def overlap(window: Window, span: Span) -> Window | None:
     if from_ms >= to_ms:
         return None
     return Window(from_ms=from_ms, to_ms=to_ms, timezone=window.timezone, label=window.label)
+
+
+def week_to_compare(text: str, window: Window, spans: Sequence[Span]) -> Window:
+    """Find the ISO week that a window is to be compared with, written as 2026-W40, in its time zone.
+
+    Raises ReportError for what is no week, one that does not end before the window, and one of which no
+    journal has anything.
+    """
+    week = _week(text, window.timezone, zone(window.timezone))
+    if (week.from_ms, week.to_ms) == (window.from_ms, window.to_ms):
+        raise ReportError(f"{week.label} is the week of the report: --compare names another one")
+    if week.to_ms > window.from_ms:
+        raise ReportError(
+            f"{week.label} ends at {rfc3339(week.to_ms)}, the report begins at {rfc3339(window.from_ms)}: "
+            "--compare names an earlier week"
+        )
+    if all(overlap(week, span) is None for span in spans):
+        first_ms, last_ms = min(span.first_ms for span in spans), max(span.last_ms for span in spans)
+        raise ReportError(
+            f"there is nothing of {week.label} to compare with: the journal covers {rfc3339(first_ms)} to "
+            f"{rfc3339(last_ms)}"
+        )
+    return week
 
 
 def before(window: Window) -> Window:

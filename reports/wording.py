@@ -34,6 +34,18 @@ def percent(ratio: float | None) -> str:
     return f"{ratio * 100:,.1f} %"
 
 
+def number(value: float, digits: int = 1) -> str:
+    """Write a number with so many decimals; what is shown as nothing has no sign."""
+    text = f"{value:,.{digits}f}"
+    return text if text.strip("-0.") else text.removeprefix("-")
+
+
+def signed(value: float, digits: int = 1) -> str:
+    """Write a change with its sign; what is shown as nothing has none."""
+    text = number(value, digits)
+    return f"+{text}" if value > 0 and text.strip("0.") else text
+
+
 def money(cost: float | None) -> str:
     """Write an amount in the currency of the price."""
     return NONE if cost is None else f"{cost:,.2f}"

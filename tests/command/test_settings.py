@@ -216,6 +216,7 @@ def test_a_variable_with_an_unknown_key_names_the_known_ones(tmp_path: Path, var
         ("journal", 'sync = "off"', '"full" or "normal"'),
         ("report", "price_per_gpu_hour = -1", "must not be negative"),
         ("report", "price_per_gpu_hour = nan", "must not be negative"),
+        ("report", 'prices = "yes"', "must be on or off, not 'yes'"),
     ],
 )
 def test_a_value_that_cannot_be_meant_is_refused(tmp_path: Path, section: str, line: str, part: str) -> None:

@@ -178,6 +178,7 @@ def view() -> View:
         slice_states={SLICES[0].uuid: State.ACTIVE},
         findings=(FINDING, OWN_FINDING),
         expected_gpus=3,
+        report_ms=START_MS - 3_600_000,
         events={(LOST.uuid, "gpu_condition"): 3, ("", "probe_absent"): 1},
         exporters=(
             Standing(name="fleet", waiting_ticks=2, delivered_ticks=8640, refused_rows=1, dropped_ticks=3),

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from dataclasses import replace as dataclass_replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,15 +27,21 @@ START_MS = 1_789_344_000_000
 STEP_MS = 300_000
 PATIENCE_STEPS = 6
 """Half an hour, as batch has it."""
+AFTER_STEPS = 3 * 12
+"""A fleet goes on after the weeks that are looked at."""
+MISSING_STEPS = 7 * 24 * 12 + 1
+"""A GPU that is missing is down for a week, until a tick says that it is over."""
 HOUR_STEPS = HOUR_MS // STEP_MS
 DAY_STEPS = 24 * HOUR_STEPS
 WEEK_STEPS = 7 * DAY_STEPS
 OWNERS = ("vision", "nlp", "search", 'x"><script>alert(1)</script>')
-WATTS = {"work": 600.0, "idle": 120.0, "free": 70.0, "slices": 350.0}
+WATTS = {"work": 600.0, "idle": 120.0, "free": 70.0, "slices": 350.0, "pieces": 350.0}
+CUTS = {"slices": (4, 3), "pieces": (3, 2, 2)}
+"""How a GPU is cut, in sevenths; the first slice works, and nobody holds the others."""
 
 
 class Stint(NamedTuple):
-    """What a GPU does over [first, last) steps: work, idle, free, lost, slices, or it is not there (away)."""
+    """What a GPU does over [first, last) steps: work, idle, free, lost, slices, pieces, or it is away."""
 
     kind: str
     owner: str
@@ -45,11 +52,15 @@ class Stint(NamedTuple):
 
 @dataclass(slots=True)
 class Node:
-    """A node: since when it has an agent, when nobody looked, and when it vanished, in steps."""
+    """A node: since when it has an agent, when nobody looked, and when it vanished, in steps.
+
+    Where it `forgets`, its journal is lost while nobody looks, and the agent begins a new one.
+    """
 
     name: str
     first: int = 0
     blind: tuple[int, int] = (0, 0)
+    forgets: bool = False
     last: int = 2 * WEEK_STEPS
     plans: dict[Gpu, list[Stint]] = field(default_factory=dict)
 
@@ -81,10 +92,13 @@ def plan(dice: random.Random, breaks: Sequence[int], first: int, last: int) -> l
 
 
 def fleet(seed: int, count: int, gpus: int = 4, weeks: int = 2) -> list[Node]:
-    """Make a fleet with all that may happen: late and vanished nodes, outages, moved, lost, cut GPUs."""
+    """Make a fleet with all that may happen in its last week.
+
+    Nodes are late, vanish, are blind, forget; GPUs are lost, moved, replaced, cut, and cut anew.
+    """
     dice = random.Random(seed)  # noqa: S311
     whole = weeks * WEEK_STEPS
-    nodes = [Node(f"node-{number:03}", last=whole) for number in range(count)]
+    nodes = [Node(f"node-{number:03}", last=whole + AFTER_STEPS) for number in range(count)]
     for number, node in enumerate(nodes):
         if number % 10 == 1:
             node.first = (weeks - 1) * WEEK_STEPS + 2 * DAY_STEPS + 7
@@ -93,30 +107,44 @@ def fleet(seed: int, count: int, gpus: int = 4, weeks: int = 2) -> list[Node]:
         if number % 3 == 0:
             begin = whole - 3 * DAY_STEPS + number
             node.blind = (begin, begin + dice.choice([4, 40, 100]))
+            node.forgets = number % 2 == 1
         breaks = (*node.blind, node.first, node.last)
         for index in range(gpus):
             one = gpu_of(number, index)
             node.plans[one] = plan(dice, breaks, node.first, node.last)
             if index == 1 and number % 5 == 0:
-                node.plans[one] = _sliced(node.plans[one], whole - 5 * DAY_STEPS)
+                node.plans[one] = _cut(node.plans[one], whole - 5 * DAY_STEPS, "slices")
+                node.plans[one] = _cut(node.plans[one], whole - 2 * DAY_STEPS + 17, "pieces")
+        if gpus > 1 and number % 5 == 4:
+            since = whole - (9 if number % 2 else 2) * DAY_STEPS + 31
+            _replace(dice, node, gpu_of(number, 1), gpu_of(number, 8), since)
     if count > 4:
         _move(dice, nodes[3], nodes[4], whole - 4 * DAY_STEPS)
     return nodes
 
 
-def _sliced(stints: Sequence[Stint], since: int) -> list[Stint]:
+def _cut(stints: Sequence[Stint], since: int, kind: str) -> list[Stint]:
     """Cut a GPU into slices from a step on."""
-    before = [one._replace(last=min(one.last, since)) for one in stints if one.first < since]
     after = [one._replace(first=max(one.first, since)) for one in stints if one.last > since]
-    return [*before, *(one._replace(kind="slices") for one in after)]
+    return [*_until(stints, since), *(one._replace(kind=kind) for one in after)]
+
+
+def _until(stints: Sequence[Stint], step: int) -> list[Stint]:
+    return [one._replace(last=min(one.last, step)) for one in stints if one.first < step]
+
+
+def _replace(dice: random.Random, node: Node, old: Gpu, new: Gpu, at: int) -> None:
+    """Take a GPU out for good, and put another one in its place."""
+    node.plans[old] = [*_until(node.plans[old], at), Stint("away", "", 0.0, at, node.last)]
+    breaks = (*node.blind, node.last)
+    node.plans[dataclass_replace(new, index=old.index)] = plan(dice, breaks, at, node.last)
 
 
 def _move(dice: random.Random, giver: Node, taker: Node, at: int) -> None:
     """Carry a GPU to another node; it takes two hours."""
     at -= at % HOUR_STEPS
     one = next(iter(giver.plans))
-    kept = [stint._replace(last=min(stint.last, at)) for stint in giver.plans[one] if stint.first < at]
-    giver.plans[one] = [*kept, Stint("away", "", 0.0, at, giver.last)]
+    giver.plans[one] = [*_until(giver.plans[one], at), Stint("away", "", 0.0, at, giver.last)]
     there = at + 2 * HOUR_STEPS
     breaks = (*taker.blind, taker.last)
     taker.plans[Gpu(uuid=one.uuid, index=9, model=one.model, serial=one.serial)] = plan(
@@ -127,8 +155,8 @@ def _move(dice: random.Random, giver: Node, taker: Node, at: int) -> None:
 def _values(stint: Stint) -> dict[str, Amount]:
     busy = stint.busy if stint.kind == "work" else 0.0
     found: dict[str, Amount] = {"power_watts": WATTS[stint.kind], "memory_used_bytes": 0.0}
-    found["mig_mode_flag"] = float(stint.kind == "slices")
-    if stint.kind != "slices":
+    found["mig_mode_flag"] = float(stint.kind in CUTS)
+    if stint.kind not in CUTS:
         found["busy_ratio"] = busy
     return found
 
@@ -139,47 +167,60 @@ def _reading(one: Gpu, stint: Stint, start_ms: int) -> Reading:
         bad = Condition.LOST if stint.kind == "lost" else Condition.MISSING
         return reading_of(one.uuid, start_ms, end_ms, {}, condition=bad)
     slices = None
-    if stint.kind == "slices":
+    if stint.kind in CUTS:
         slices = tuple(
             slice_of(
-                uuid=f"MIG-{one.uuid}-{number}",
+                uuid=f"MIG-{one.uuid}-{stint.kind}-{number}",
                 profile=f"{weight}g",
                 weight_ratio=weight / 7,
                 values={"sm_active_ratio": 0.5 if number == 0 else 0.0},
             )
-            for number, weight in enumerate((4, 3))
+            for number, weight in enumerate(CUTS[stint.kind])
         )
     return reading_of(one.uuid, start_ms, end_ms, _values(stint), slices=slices)
 
 
 def _hold(one: Gpu, stint: Stint) -> tuple[Hold, ...]:
-    if stint.kind not in ("work", "idle", "slices"):
+    if stint.kind not in ("work", "idle", *CUTS):
         return ()
     holder = Holder(kind="slurm", name=f"{one.uuid[4:]}-{stint.first}", owner=stint.owner)
-    return (Hold(holder, slice=f"MIG-{one.uuid}-0" if stint.kind == "slices" else ""),)
+    return (Hold(holder, slice=f"MIG-{one.uuid}-{stint.kind}-0" if stint.kind in CUTS else ""),)
 
 
-def write(node: Node, path: Path) -> Path:
-    """Let the node's agent write its journal."""
-    journal = Journal(path, JournalSettings(sync="normal", tick_age_days=400.0), START_MS)
+def write(node: Node, folder: Path, start_ms: int = START_MS) -> list[Path]:
+    """Let the node's agent write its journals: two, if it forgets the first."""
+    paths = [folder / f"{node.name}.db"]
+    steps = [(0, node.last)]
+    if node.forgets:
+        paths.append(folder / f"{node.name}-anew.db")
+        steps = [(0, node.blind[0]), (node.blind[1], node.last)]
+    for path, (first, last) in zip(paths, steps, strict=True):
+        _journal(node, path, range(first, last), start_ms)
+    return paths
+
+
+def _journal(node: Node, path: Path, steps: range, start_ms: int) -> None:
+    journal = Journal(path, JournalSettings(sync="normal", tick_age_days=400.0), start_ms)
     books = Books(journal, StateSettings(), boot_id="boot")
-    courses = {one: iter(stints) for one, stints in node.plans.items()}
-    current = {one: next(course) for one, course in courses.items()}
-    at_ms = START_MS
-    for step in range(node.last):
-        at_ms = START_MS + step * STEP_MS
-        for one, stint in current.items():
-            if stint.last <= step:
-                current[one] = next(courses[one])
+    at_ms = start_ms
+    for step in steps:
+        at_ms = start_ms + step * STEP_MS
         if not node.looks(step):
             continue
-        there = {one: stint for one, stint in current.items() if stint.first <= step}
+        there = {
+            one: stint
+            for one, stints in node.plans.items()
+            for stint in stints
+            if stint.first <= step < stint.last
+        }
         books.post(
             Tick(
                 node=node.name,
                 start_ms=at_ms,
                 end_ms=at_ms + STEP_MS,
-                readings=tuple(_reading(one, stint, at_ms) for one, stint in there.items()),
+                readings=tuple(
+                    _reading(one, stint, at_ms) for one, stint in there.items() if stint.kind != "away"
+                ),
                 gpus=tuple(one for one, stint in there.items() if stint.kind != "away"),
             ),
             {one.uuid: _hold(one, stint) for one, stint in there.items()},
@@ -188,7 +229,6 @@ def write(node: Node, path: Path) -> Path:
             books.commit(at_ms + STEP_MS)
     books.commit(at_ms + STEP_MS)
     journal.close()
-    return path
 
 
 Truth = Counter[tuple[str, State, str]]
@@ -204,6 +244,8 @@ def truth(nodes: Sequence[Node], first: int, last: int) -> Truth:
     for node in nodes:
         for one, stints in node.plans.items():
             until = taken[one.uuid] if one.uuid in taken and one.index != 9 else last
+            if stints[-1].kind == "away":
+                until = min(until, stints[-1].first + MISSING_STEPS)
             for stint in stints:
                 for step in range(max(first, stint.first), min(last, stint.last, until)):
                     _enter(found, one.uuid, node, stint, step)
@@ -222,8 +264,8 @@ def _enter(found: Truth, uuid: str, node: Node, stint: Stint, step: int) -> None
         found[uuid, State.HELD_GAP if is_gap else State.HELD_IDLE, stint.owner] += STEP_MS
     elif stint.kind == "free":
         found[uuid, State.FREE, ""] += STEP_MS
-    elif stint.kind == "slices":
-        part = round(STEP_MS * 4 / 7)
+    elif stint.kind in CUTS:
+        part = STEP_MS * CUTS[stint.kind][0] // 7
         found[uuid, State.ACTIVE, stint.owner] += part
         found[uuid, State.FREE, ""] += STEP_MS - part
     else:

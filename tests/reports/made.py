@@ -8,6 +8,7 @@ from agent.tick import Finding, State
 from reports.facts import GroupWeek, HourSum, Stay, Tenure, Week
 from reports.gathered import Gathered
 from reports.outline import Report
+from reports.prices import PriceBook, flat_price
 from reports.report import build
 from reports.sections import Group
 from reports.sums import AccountSum, Amounts, Identity, SpellRow, Stretch
@@ -49,10 +50,12 @@ def made(
     window: Window = WEEK,
     covered: Window | None = None,
     price: float | None = None,
+    prices: PriceBook | None = None,
+    pools: Mapping[str, str] | None = None,
     findings: Sequence[Finding] = (),
     spells: Sequence[SpellRow] = (),
 ) -> Report:
-    """Build a report; the GPUs of one UUID sit in their nodes one after the other."""
+    """Build a report; the GPUs of one UUID sit in their nodes one after the other. Prices do not change."""
     part = covered or window
     rows, stretches = [], []
     upto: dict[str, int] = {}
@@ -77,7 +80,8 @@ def made(
         staying=frozenset(upto),
         unseen=lambda _: {},
     )
-    return build(gathered, window, price_per_gpu_hour=price, now_ms=part.to_ms)
+    book = flat_price(price) if prices is None else prices
+    return build(gathered, window, prices=book, pools=pools, now_ms=part.to_ms)
 
 
 def before(

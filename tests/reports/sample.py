@@ -9,6 +9,7 @@ from agent.tally import HOUR_MS, apportion
 from agent.tick import Finding, State
 from reports.gathered import Gathered
 from reports.identity import Violation
+from reports.prices import flat_price
 from reports.report import MOST_SPELLS, Report, build
 from reports.sums import AccountSum, Amounts, Identity, SpellRow, Stretch
 from reports.window import Span, Window
@@ -235,6 +236,6 @@ def report_of_seats(
     return build(
         gathered(placed, violations),
         WINDOW,
-        price_per_gpu_hour=price,
+        prices=flat_price(price),
         now_ms=WINDOW.to_ms + 6 * HOUR_MS,
     )

@@ -13,6 +13,7 @@ from agent.states import StateSettings
 from agent.tally import HOUR_MS
 from agent.tick import Condition, Gpu, Hold, Holder, Tick, reading_of
 from reports.gathered import gather, together
+from reports.prices import PriceBook, flat_price
 from reports.report import MOST_SPELLS, Report, build
 from reports.sums import snapshot
 from reports.window import Asked, journal_span, resolve
@@ -102,24 +103,33 @@ def reading(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
 
 
-def report_of(path: Path, asked: Asked | None = None, price: float | None = None) -> Report:
+def report_of(
+    path: Path, asked: Asked | None = None, price: float | None = None, prices: PriceBook | None = None
+) -> Report:
     """Build a report as the command does; by default of all time."""
-    return fleet_report_of([path], asked, price)
+    return fleet_report_of([path], asked, price, prices)
 
 
-def fleet_report_of(paths: Sequence[Path], asked: Asked | None = None, price: float | None = None) -> Report:
-    """Build a report of several journals."""
+def fleet_report_of(
+    paths: Sequence[Path],
+    asked: Asked | None = None,
+    price: float | None = None,
+    prices: PriceBook | None = None,
+) -> Report:
+    """Build a report of several journals, with one price for all GPUs or with those of a book."""
+    book = flat_price(price) if prices is None else prices
     with ExitStack() as stack:
         dbs = [stack.enter_context(reading(path)) for path in paths]
         for db in dbs:
             stack.enter_context(snapshot(db))
         window = resolve([journal_span(db) for db in dbs], asked or Asked(everything=True), now_ms=MONDAY_MS)
+        cuts = book.cuts(window.from_ms, window.to_ms)
         found = [
             one
             for path, db in zip(paths, dbs, strict=True)
-            if (one := gather(db, window, MOST_SPELLS, str(path)))
+            if (one := gather(db, window, MOST_SPELLS, str(path), cuts))
         ]
-        return build(together(found, MOST_SPELLS), window, price_per_gpu_hour=price, now_ms=MONDAY_MS)
+        return build(together(found, MOST_SPELLS), window, prices=book, now_ms=MONDAY_MS)
 
 
 def tamper(path: Path, statement: str, *values: object) -> None:

@@ -4,7 +4,6 @@ from dataclasses import fields, replace
 
 import pytest
 
-from agent.errors import ReportError
 from agent.tick import State
 from reports.assemble import NEEDS, sections
 from reports.facts import Facts, GpuFacts
@@ -36,19 +35,19 @@ def full(weeks: int) -> Facts:
 
 def test_nothing_is_absent_where_all_is_known() -> None:
     """Each section has what it is about; no waste and no heat is good news, not absence."""
-    found = sections(report(), full(6), pue=1.2, grams_per_kwh=400.0, carbon_source="a table")
+    found = sections(report(), full(6))
     assert found.absent == {}
     empty = {one.name for one in fields(Sections) if getattr(found, one.name) in ((), None)}
     assert empty == {"waste", "heat"}
     assert found.last == full(6).weeks[0].window
     assert found.energy is not None
-    assert (found.energy.pue_ratio, found.energy.carbon_source) == (1.2, "a table")
+    assert (found.energy.pue_ratio, found.energy.carbon_source) == (1.0, "")
 
 
 def test_a_source_that_tells_nothing_more_than_the_accounts() -> None:
     """Everything that needs more is absent with a sentence, and the rest is there."""
     found = sections(report(), Facts())
-    assert set(found.absent) == set(NEEDS) - {"reliability"}
+    assert set(found.absent) == set(NEEDS) - {"reliability", "findings"}
     assert all(sentence and not sentence.endswith(".") for sentence in found.absent.values())
     assert found.scores
     assert found.groups
@@ -102,13 +101,7 @@ def test_a_fleet_of_nothing_divides_by_nothing(deeds: tuple[Did, ...], hours: di
     found = sections(made(*deeds, price=2.0), replace(told, weeks=weeks))
     assert {score.name: score.verdict for score in found.scores}["effective"] == "unknown"
     parts = section_parts(found, made(*deeds, price=2.0), 100)
-    assert parts[0][0].startswith("This week")
-
-
-def test_impossible_settings_are_refused() -> None:
-    """By the section that needs them."""
-    with pytest.raises(ReportError, match="PUE"):
-        sections(report(), Facts(), pue=0.5)
+    assert parts[0][0].startswith("Scorecard, this week against last week")
 
 
 def test_a_journal_of_four_hours(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -12,11 +12,13 @@ from agent.tally import HOUR_MS
 from agent.tick import State
 from reports import charts
 from reports.colours import DARK, LIGHT, RAMP, STATES, contrast, luminance
+from reports.compared import Names
 from reports.outline import StateLine
 from reports.sections import CapacityLine, DayLine, ForecastLine, Group, GroupLine, Step
 from reports.sums import Amounts
 from reports.svg import tidy
 
+NAMES = Names("this week", "last week")
 HOSTILE = "</text><script>1</script>\"'&\n\u202e"
 SHAPES = {"svg", "g", "path", "line", "rect", "circle", "text", "tspan", "title"}
 SEVEREST = {
@@ -127,9 +129,9 @@ def test_the_bridge_leads_from_last_week_to_this() -> None:
         Step(kind="rate", group=None, gpu_ms=5 * HOUR_MS),
         Step(kind="this", group=None, gpu_ms=95 * HOUR_MS),
     ]
-    drawn = charts.waterfall(steps)
+    drawn = charts.waterfall(steps, NAMES)
     assert drawn.alt == (
-        "Active GPU-hours, from last week to this: last week 100.0; inventory +20.0; "
+        "Active GPU-hours, from last week to this week: last week 100.0; inventory +20.0; "
         "rate of use −25.0; this week 95.0"  # noqa: RUF001  a minus
     )
     heights = {
@@ -145,7 +147,7 @@ def test_the_bridge_leads_from_last_week_to_this() -> None:
 def test_a_bridge_without_any_change_is_drawn() -> None:
     """Equal ends do not make an axis of no length."""
     steps = [Step(kind=kind, group=None, gpu_ms=HOUR_MS) for kind in ("last", "this")]
-    assert "this week 1.0" in charts.waterfall(steps).alt
+    assert "this week 1.0" in charts.waterfall(steps, NAMES).alt
 
 
 def test_capacity_says_what_is_left() -> None:

@@ -10,16 +10,19 @@ import pytest
 from agent.tally import HOUR_MS
 from agent.tick import Condition, Gpu, State
 from reports.data import to_json
+from reports.prices import PriceBook, default_prices
 from tests.reports.small import ALICE, BOB, Deed, Small, day, gpu, report_of, tamper
 
 
-def loaded(path: Path, price: float | None = None) -> Any:  # noqa: ANN401  JSON has no types
+def loaded(path: Path, price: float | None = None, prices: PriceBook | None = None) -> Any:  # noqa: ANN401  JSON has no types
     """Write a report as JSON and read it with exact numbers."""
 
     def refuse(word: str) -> None:
         pytest.fail(f"{word} is not JSON")
 
-    return json.loads(to_json(report_of(path, price=price)), parse_float=Decimal, parse_constant=refuse)
+    return json.loads(
+        to_json(report_of(path, price=price, prices=prices)), parse_float=Decimal, parse_constant=refuse
+    )
 
 
 def test_the_promised_keys_are_there(tmp_path: Path) -> None:
@@ -84,3 +87,26 @@ def test_violations_are_counted_and_listed(tmp_path: Path) -> None:
         "inventory_seconds": 3600,
         "states_seconds": Decimal("3600.001"),
     }
+
+
+def test_prices_are_told_with_their_time(tmp_path: Path) -> None:
+    """Which price each group had, and that it is nobody's contract; one price of all is told as before."""
+    path = day(tmp_path / "journal.db")
+    told = loaded(path, prices=default_prices())
+    assert told["price_per_gpu_hour"] is None
+    assert told["prices"]["default"] is True
+    assert (told["prices"]["currency"], told["prices"]["note"][:13]) == ("USD", "default price")
+    assert told["prices"]["rates"] == [
+        {
+            "pool": "",
+            "model": "NVIDIA H200",
+            "from": "2026-11-16T00:00:00Z",
+            "to": "2026-11-16T04:00:00Z",
+            "gpu_seconds": Decimal(57_600),
+            "per_gpu_hour": Decimal("3.75"),
+        }
+    ]
+    flat = loaded(path, price=2.0)
+    assert (flat["price_per_gpu_hour"], flat["prices"]["default"]) == (2, False)
+    none = loaded(path)
+    assert (none["prices"]["currency"], none["prices"]["note"]) == (None, "")

@@ -3,9 +3,9 @@
 from agent.tally import HOUR_MS
 from agent.tick import State
 from reports.facts import Facts
-from reports.groups import group_of, groups, idle_of_owners
+from reports.groups import group_of, groups
 from reports.sections import Group
-from tests.reports.made import H100, H200, Did, made
+from tests.reports.made import H200, Did, made
 
 POOLS = {"n1": "train", "n2": "serve"}
 
@@ -32,16 +32,3 @@ def test_hours_are_summed_by_group_the_largest_first() -> None:
     assert first.cost == 12.0
     assert (second.group.pool, second.gpus, second.busy_ratio_mean) == ("serve", 1, None)
     assert sum(line.inventory_ms for line in (first, second)) == report.inventory.gpu_ms
-
-
-def test_idle_time_of_owners_is_told_by_group() -> None:
-    """So that it can be priced; whoever has no name is unattributed, and other states are none of it."""
-    report = made(
-        Did("A", {State.HELD_IDLE: 2.0, State.ACTIVE: 5.0}, owner="a"),
-        Did("B", {State.HELD_IDLE: 3.0}, owner="a", model=H100.model),
-        Did("C", {State.HELD_IDLE: 1.0}),
-    )
-    assert idle_of_owners(report, Facts()) == {
-        "a": {H200: 2 * HOUR_MS, H100: 3 * HOUR_MS},
-        "unattributed": {H200: HOUR_MS},
-    }

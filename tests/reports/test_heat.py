@@ -1,13 +1,17 @@
 """Heat and energy: who was slowed down by what, what was drawn without work, and the carbon of it."""
 
+from pathlib import Path
+
 import pytest
 
-from agent.errors import ReportError
 from agent.quantities import QUANTITIES
+from agent.tally import HOUR_MS
 from agent.tick import State
 from reports.facts import Facts, GpuFacts
 from reports.heat import ALARMING, energy, heat, thermal_ms
+from reports.prices import Carbon, PriceBook
 from tests.reports.made import Did, hour, made
+from tests.reports.small import BOB, MONDAY_MS, Small, gpu, report_of
 
 WEEK = {State.ACTIVE: 168.0}
 HOT = GpuFacts(throttle_ms={"sw_thermal": 100}, margin_least_celsius=20.0, temperature_max_celsius=70.0)
@@ -74,8 +78,9 @@ def test_energy_is_worked_out_by_hand() -> None:
         Did("A", {State.ACTIVE: 68.0}, owner="a", watts=700.0),
         Did("A", {State.HELD_IDLE: 40.0, State.HELD_GAP: 10.0}, owner="a", watts=100.0),
         Did("A", {State.FREE: 50.0}, watts=100.0),
+        prices=PriceBook(pue_ratio=1.5, carbon=(Carbon(grams_per_kwh=400.0, source="a table"),)),
     )
-    told = energy(report, Facts(), 1.5, 400.0, "a table")
+    told = energy(report, Facts())
     assert told.kwh == pytest.approx(57.6)
     assert told.idle_kwh == pytest.approx(10.0)
     assert told.kwh_with_overhead == pytest.approx(86.4)
@@ -85,15 +90,17 @@ def test_energy_is_worked_out_by_hand() -> None:
 
 def test_energy_that_nobody_saw_is_not_none_at_all() -> None:
     """No carbon of it either; without an intensity there is none."""
-    told = energy(made(Did("A", WEEK, owner="a")), Facts(), 1.5, 400.0, "")
+    book = PriceBook(pue_ratio=1.5, carbon=(Carbon(grams_per_kwh=400.0),))
+    told = energy(made(Did("A", WEEK, owner="a"), prices=book), Facts())
     assert (told.kwh, told.idle_kwh, told.kwh_with_overhead, told.carbon_kg) == (None, None, None, None)
-    told = energy(made(Did("A", WEEK, owner="a", watts=1.0)), Facts(), 1.0, None, "")
+    told = energy(made(Did("A", WEEK, owner="a", watts=1.0)), Facts())
     assert (told.carbon_kg, told.carbon_grams_per_kwh, told.peak_kilowatts) == (None, None, None)
 
 
 def test_a_grid_without_carbon_gives_none() -> None:
     """0 g/kWh is a measurement."""
-    assert energy(made(Did("A", WEEK, owner="a", watts=1.0)), Facts(), 1.0, 0.0, "").carbon_kg == 0.0
+    book = PriceBook(carbon=(Carbon(grams_per_kwh=0.0),))
+    assert energy(made(Did("A", WEEK, owner="a", watts=1.0), prices=book), Facts()).carbon_kg == 0.0
 
 
 def test_the_peak_is_the_hour_that_drew_most() -> None:
@@ -104,14 +111,22 @@ def test_the_peak_is_the_hour_that_drew_most() -> None:
         hour(1, State.FREE, 1.0, watts=300.0),
         hour(-1, State.ACTIVE, 9.0, watts=900.0),
     )
-    told = energy(made(Did("A", WEEK, owner="a", watts=1.0)), Facts(hours=rows), 1.0, None, "")
+    told = energy(made(Did("A", WEEK, owner="a", watts=1.0)), Facts(hours=rows))
     assert told.peak_kilowatts == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(
-    ("pue", "grams"), [(0.9, 400.0), (float("nan"), None), (1.2, -1.0), (1.2, float("inf"))]
-)
-def test_impossible_figures_are_refused(pue: float, grams: float | None) -> None:
-    """A building draws at least what its computers draw."""
-    with pytest.raises(ReportError, match="must be a number"):
-        energy(made(Did("A", WEEK, owner="a")), Facts(), pue, grams, "")
+def test_carbon_is_that_of_its_time(tmp_path: Path) -> None:
+    """Four hours at 500 W and a PUE of 2: two kWh each at 100 and 300 g; before there is no figure."""
+    small = Small(tmp_path / "j.db")
+    for _ in range(4):
+        small.pass_by(HOUR_MS, {gpu(0): (BOB, {"busy_ratio": 1.0, "power_watts": 500.0})})
+    small.save()
+    first = Carbon(grams_per_kwh=100.0, source="a", from_ms=MONDAY_MS)
+    second = Carbon(grams_per_kwh=300.0, source="b", from_ms=MONDAY_MS + 2 * HOUR_MS)
+    told = energy(report_of(small.path, prices=PriceBook(pue_ratio=2.0, carbon=(first, second))), Facts())
+    assert (told.kwh, told.kwh_with_overhead) == (2.0, 4.0)
+    assert told.carbon_kg == pytest.approx(0.8)
+    assert told.carbon_grams_per_kwh == pytest.approx(200.0)
+    assert told.carbon_source == "a; b"
+    told = energy(report_of(small.path, prices=PriceBook(carbon=(second,))), Facts())
+    assert told.carbon_kg is None

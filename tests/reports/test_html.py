@@ -22,6 +22,7 @@ from reports.html import to_html
 from reports.identity import Violation
 from reports.links import Links
 from reports.outline import Report
+from reports.prices import flat_price
 from reports.report import build
 from reports.sections import Sections
 from reports.story import ALONE
@@ -136,7 +137,7 @@ def week_of(deeds: Mapping[str, Sequence[Deed]], price: float | None = 2.0) -> R
         for state, owner, hours in deeds[seat.uuid]
     ]
     found = replace(gathered(placed), rows=rows, spells=[], findings=[])
-    return build(found, WINDOW, price_per_gpu_hour=price, now_ms=WINDOW.to_ms)
+    return build(found, WINDOW, prices=flat_price(price), now_ms=WINDOW.to_ms)
 
 
 def two() -> dict[str, Sequence[Deed]]:

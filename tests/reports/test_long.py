@@ -13,8 +13,10 @@ from agent.tick import Condition, Holder, State
 from gputally.cli import main
 from reports.long import COLUMNS, FIGURES, to_csv
 from reports.parquet import to_parquet
+from reports.prices import Price, PriceBook, default_prices
 from reports.report import Report
-from tests.reports.small import ALICE, BOB, MINUTE_MS, Small, day, gpu, report_of
+from reports.window import rfc3339
+from tests.reports.small import ALICE, BOB, MINUTE_MS, MONDAY_MS, Small, day, gpu, report_of
 
 WORK = {"busy_ratio": 0.9, "power_watts": 650.0}
 IDLE = {"busy_ratio": 0.0, "memory_used_bytes": 40e9}
@@ -88,6 +90,35 @@ def test_parquet_is_the_same_table_with_types(tmp_path: Path) -> None:
                 name
             ] == pytest.approx(float(plain[name]))
         assert round(typed["from"].timestamp() * 1000) == report.covered.from_ms
+
+
+def test_where_a_price_changes_each_part_has_its_rows(tmp_path: Path) -> None:
+    """With its own time and cost, in CSV and Parquet; the rows still sum to the inventory."""
+    change_ms = MONDAY_MS + 2 * HOUR_MS
+    changing = PriceBook(
+        prices=(Price(per_gpu_hour=1.0), Price(per_gpu_hour=10.0, from_ms=change_ms)), currency="USD"
+    )
+    report = report_of(day(tmp_path / "j.db"), prices=changing)
+    found = lines(report)
+    begin, change, end = (rfc3339(MONDAY_MS + hour * HOUR_MS) for hour in (0, 2, 4))
+    free = [row for row in found if row["state"] == "free" and row["gpu_index"] == "2"]
+    assert [(row["from"], row["to"], row["seconds"], row["cost"]) for row in free] == [
+        (begin, change, "5400", "1.5"),
+        (change, end, "7200", "20"),
+    ]
+    assert {(row["currency"], row["price"]) for row in found} == {("USD", "set")}
+    assert sum(Decimal(row["seconds"]) for row in found) == Decimal(report.inventory.gpu_ms) / 1000
+    path = tmp_path / "week.parquet"
+    path.write_bytes(to_parquet(report))
+    typed = pq.read_table(path).to_pylist()
+    assert [rfc3339(round(row["from"].timestamp() * 1000)) for row in typed] == [row["from"] for row in found]
+
+
+def test_a_default_price_is_marked_in_each_row(tmp_path: Path) -> None:
+    """And what has no cost has no currency."""
+    report = report_of(day(tmp_path / "j.db"), prices=default_prices())
+    assert {(row["currency"], row["price"]) for row in lines(report)} == {("USD", "default")}
+    assert {(row["currency"], row["price"]) for row in lines(report_of(tmp_path / "j.db"))} == {("", "")}
 
 
 @pytest.mark.parametrize("form", ["csv", "markdown", "parquet"])

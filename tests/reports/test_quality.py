@@ -6,6 +6,7 @@ from agent.tally import HOUR_MS
 from agent.tick import State
 from reports.facts import Facts
 from reports.outline import Report
+from reports.prices import Price, PriceBook, default_prices
 from reports.quality import quality
 from reports.sums import Identity
 from reports.window import Window
@@ -95,6 +96,18 @@ def test_a_board_with_two_uuids() -> None:
     }
     assert remarks(made(GOOD, price=1.0), Facts(identities=identities)) == (
         "serial 7 comes under 2 UUIDs, each with accounts of its own",
+    )
+
+
+def test_default_prices_and_what_has_none_are_remarked() -> None:
+    """Whoever reads a sum of money must know whose prices these are."""
+    (default,) = remarks(made(GOOD, prices=default_prices()))
+    assert default.startswith("default price, not your contract")
+    other = PriceBook(
+        prices=(Price(model="x", per_gpu_hour=1.0), Price(model="y", per_gpu_hour=1.0)), name="p"
+    )
+    assert remarks(made(GOOD, prices=other)) == (
+        f"p; all GPU time has no price and is in no sum of money: 168.0 GPU-hours of {GOOD.model}",
     )
 
 

@@ -1,0 +1,140 @@
+"""Looks at the accounts of a GPU in a node, in segments within which they only grow, second by second.
+
+Three things break that clock. A journal was lost: all accounts begin anew, and what lies between is unknown.
+A GPU left the node and returned: nobody owes the time between. An owner was silent for so long that its
+account left the page, and comes back with all that it ever had: it is entered in the looks before.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from agent.tally import HOUR_MS
+from reports.ledger import Account
+
+SHRUNK = 0.5
+"""An account that is less than before by more than that, in its unit, begins anew."""
+STALE_MS = 2 * HOUR_MS
+"""No look is late by so much: what the accounts lack then is time that was not entered."""
+TOO_MUCH_MS = 15 * 60_000
+"""Accounts that grow by so much more than time passed have been away."""
+Figures = Mapping[Account, float]
+
+
+class Look(NamedTuple):
+    """Accounts as they stood: seconds, joules, busy seconds. `end_ms` is up to when, at the latest."""
+
+    end_ms: int
+    seconds: Figures
+    joules: Figures
+    busy: Figures
+
+
+@dataclass(slots=True)
+class Segment:
+    """Looks between which nothing broke the clock. `zero_ms` is when all accounts would have been 0.
+
+    `returned` is how they stood when the GPU returned to the node, where the segment begins with that.
+    """
+
+    looks: list[Look] = field(default_factory=list)
+    zero_ms: float = 0.0
+    returned: Look | None = None
+
+    def clock_ms(self, look: Look) -> int:
+        """Tell up to when the GPU was accounted for at a look."""
+        return round(self.zero_ms + _sum_ms(look.seconds))
+
+
+def segments_of(looks: Iterable[Look]) -> Sequence[Segment]:
+    """Cut looks, in order of time, where the clock broke; a look that tells nothing new is left out."""
+    now = Segment()
+    found = [now]
+    lost_ms: int | None = None
+    for look in looks:
+        if now.looks and _began_anew(now.looks[-1].seconds, look.seconds):
+            lost_ms = now.clock_ms(now.looks[-1])
+            now = Segment()
+            found.append(now)
+        fresh = look if lost_ms is None else _without_old(look, lost_ms)
+        if now.looks:
+            before = now.looks[-1]
+            fresh = _with_silent(before, fresh)
+            if fresh.seconds == before.seconds:
+                continue
+            before = _amended(now, fresh)
+            if fresh.end_ms - _sum_ms(fresh.seconds) > now.zero_ms + STALE_MS:
+                now = Segment(returned=before)
+                found.append(now)
+        _append(now, fresh)
+    return found
+
+
+def _append(segment: Segment, look: Look) -> None:
+    zero_ms = look.end_ms - _sum_ms(look.seconds)
+    is_first = not segment.looks
+    segment.zero_ms = zero_ms if is_first else min(segment.zero_ms, zero_ms)
+    segment.looks.append(look)
+
+
+def _sum_ms(figures: Figures) -> float:
+    return sum(figures.values()) * 1000
+
+
+def _began_anew(before: Figures, after: Figures) -> bool:
+    return any(after.get(account, value) < value - SHRUNK for account, value in before.items())
+
+
+def _without_old(look: Look, since_ms: int) -> Look:
+    """Leave out what owners had in a journal that was lost before a moment: stores go on telling it a while.
+
+    Where all accounts are older, a copy of the journal was put back: nothing is left out.
+    """
+    most = (look.end_ms - since_ms + TOO_MUCH_MS) / 1000
+    if sum(value for one, value in look.seconds.items() if not one.owner) > most:
+        return look
+    kept = {one: value for one, value in look.seconds.items() if not one.owner or value <= most}
+    owners = {one.owner for one in kept}
+    return Look(
+        look.end_ms,
+        kept,
+        {one: value for one, value in look.joules.items() if one in kept},
+        {one: value for one, value in look.busy.items() if one.owner in owners and value <= most},
+    )
+
+
+def _with_silent(before: Look, look: Look) -> Look:
+    """Add accounts that left the page, since their owners are silent: they stand as they stood."""
+    return Look(
+        look.end_ms,
+        {**before.seconds, **look.seconds},
+        {**before.joules, **look.joules},
+        {**before.busy, **look.busy},
+    )
+
+
+def _amended(segment: Segment, look: Look) -> Look:
+    """Enter accounts that came back in all looks before, as they stood then; give the last of these."""
+    before = segment.looks[-1]
+    passed_ms = look.end_ms - segment.clock_ms(before)
+    too_much = (_sum_ms(look.seconds) - _sum_ms(before.seconds) - passed_ms) / 1000
+    if too_much * 1000 <= TOO_MUCH_MS:
+        return before
+    new = {one: value for one, value in look.seconds.items() if one not in before.seconds}
+    old: dict[Account, float] = {}
+    for one, value in sorted(new.items(), key=lambda pair: -pair[1]):
+        old[one] = min(value, too_much)
+        too_much -= old[one]
+    old = {one: value for one, value in old.items() if value}
+    joules = {one: look.joules[one] * old[one] / new[one] for one in old if one in look.joules}
+    busy = {}
+    for one, value in look.busy.items():
+        shares = [old.get(each, 0.0) / new[each] for each in new if each.owner == one.owner and new[each]]
+        if shares and one not in before.busy:
+            busy[one] = value * max(shares)
+    segment.looks[:] = [
+        Look(one.end_ms, {**old, **one.seconds}, {**joules, **one.joules}, {**busy, **one.busy})
+        for one in segment.looks
+    ]
+    segment.zero_ms -= sum(old.values()) * 1000
+    return segment.looks[-1]
