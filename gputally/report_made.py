@@ -15,6 +15,7 @@ from gputally.settings import Settings, journal_path
 from gputally.sources import JournalSource, Source, StoreSource, Told
 from reports.assemble import sections
 from reports.facts import Week
+from reports.past import nearly_whole
 from reports.price_file import price_book
 from reports.prices import PriceBook
 from reports.report import Report, build
@@ -135,7 +136,7 @@ class _Maker:
         )
 
     def _weeks_before(self, window: Window, most: int, progress: Progress) -> Iterator[Week]:
-        """Give the weeks before one, latest first, up to the first of which there is nothing."""
+        """Give the weeks before one, latest first, up to the first that the source has not nearly whole."""
         for number in range(1, most + 1):
             window = before(window)
             if all(window.to_ms <= span.first_ms for span in self._source.spans):
@@ -144,7 +145,10 @@ class _Maker:
                 told = self._read(window, lambda share, number=number: progress(number + share))  # type: ignore[misc]
             except ReportError:
                 return
-            yield self._week(told, window)
+            report = self._built(told, window, window.to_ms)
+            if not nearly_whole(report):
+                return
+            yield week_of(report, told.facts)
 
     def _compared(self, window: Window | None, weeks: Sequence[Week]) -> Week | None:
         """Give the week that is compared with. Raises ReportError where there is nothing of it."""

@@ -3,10 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from random import Random
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -21,13 +21,13 @@ from reports.from_ledger import gather_from
 from reports.gathered import Gathered
 from reports.influx_ledger import InfluxLedger
 from reports.influxql import Influx
-from reports.ledger import Account, Ledger, Seat
+from reports.ledger import Ledger
 from reports.ledger_facts import facts_from
 from reports.prom_ledger import PromLedger
 from reports.report import build
 from reports.window import Window
 from tests.reports import fleet
-from tests.reports.fleet import START_MS, STEP_MS, WEEK_STEPS, Node, Truth
+from tests.reports.fleet import HOUR_STEPS, START_MS, STEP_MS, WEEK_STEPS, Node, Truth, gpu_of, plan
 from tests.reports.scraped import Scraper, lines, scrape
 from tests.stores.influx import DATABASE, influx
 from tests.stores.influx import Influx as InfluxServer
@@ -262,3 +262,112 @@ def test_an_outage_of_the_store_at_an_edge_costs_no_time(five: Fleet, pages: Vic
     for uuid in {key[0] for key in truth}:
         wrong_ms = sum(abs(told[key] - truth[key]) for key in told.keys() | truth.keys() if key[0] == uuid)
         assert wrong_ms <= 2 * 4 * HOUR_MS, uuid
+
+
+def report(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, Any]:
+    """Run the command; give the report as data."""
+    capsys.readouterr()
+    assert main(["report", "--weeks", "1", "--format", "json", *options]) == 0
+    told: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return told
+
+
+def check_alike(told: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    """Fail unless two reports say the same of states and owners, to a thousandth."""
+    for name in ("window", "covered", "identity_ok"):
+        assert told[name] == wanted[name], name
+    assert told["inventory"]["gpus"] == wanted["inventory"]["gpus"]
+    assert told["inventory"]["gpu_seconds"] == pytest.approx(wanted["inventory"]["gpu_seconds"], abs=1.0)
+    for state, one in wanted["states"].items():
+        assert told["states"][state]["gpu_seconds"] == pytest.approx(one["gpu_seconds"], rel=TOLERANCE), state
+    owners = {one["owner"]: one for one in told["owners"]}
+    assert owners.keys() == {one["owner"] for one in wanted["owners"]}
+    for one in wanted["owners"]:
+        same = owners[one["owner"]]
+        for state, seconds in one["states"].items():
+            assert same["states"][state] == pytest.approx(seconds, rel=TOLERANCE), (one["owner"], state)
+        if one["gpu_seconds"]:
+            assert same["joules"] == pytest.approx(one["joules"], rel=TOLERANCE), one["owner"]
+            assert same["busy_ratio_mean"] == pytest.approx(one["busy_ratio_mean"], rel=0.01), one["owner"]
+
+
+@pytest.mark.parametrize("name", ["victoria", "influx"])
+def test_the_command_says_of_a_store_what_it_says_of_journals(
+    five: Fleet, stores: Mapping[str, AnyServer], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """States, owners, energy and busy time, as data."""
+    days = ("--from", "2026-09-21", "--to", "2026-09-28")
+    wanted = report(capsys, "--journal", str(five.folder), *days)
+    assert wanted["window"]["seconds"] == 604_800
+    more = ("--database", DATABASE) if name == "influx" else ()
+    check_alike(report(capsys, "--source", stores[name].url, *more, *days), wanted)
+
+
+def test_a_week_in_which_the_clocks_change_has_its_own_length(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Berlin's week 13 of 2026 has 167 hours, from a store as from a journal."""
+    start_ms = 1_774_216_800_000  # Sunday 22 March 2026, 22:00 UTC: an hour before the week begins there
+    steps = 170 * HOUR_STEPS
+    node = Node("node-000", last=steps)
+    for index in range(2):
+        node.plans[gpu_of(0, index)] = plan(Random(index), (), 0, steps)
+    paths = fleet.write(node, tmp_path, start_ms)
+    week = ("--week", "2026-W13", "--timezone", "Europe/Berlin")
+    wanted = report(capsys, "--journal", str(tmp_path), *week)
+    assert wanted["window"]["seconds"] == 167 * 3600
+    assert wanted["inventory"] == {"gpus": 2, "gpu_seconds": 2 * 167 * 3600.0, "cost": None}
+    truth = fleet.truth([node], HOUR_STEPS, 168 * HOUR_STEPS)
+    with victoria() as server:
+        push(server, batches(paths))
+        told = report(capsys, "--source", server.url, *week)
+    check_alike(told, wanted)
+    for state in State:
+        seconds = sum(ms for key, ms in truth.items() if key[1] is state) / 1000
+        assert told["states"][state]["gpu_seconds"] == pytest.approx(seconds, abs=1.0)
+
+
+@pytest.mark.parametrize("opened_store", [victoria, prometheus, influx], ids=lambda one: one.__name__)
+def test_accounts_of_ten_years_keep_their_milliseconds(opened_store: Callable[[], Any]) -> None:
+    """A GPU that has worked since 2016 works on for a week, a second less than seven days."""
+    enrolled_ms = WINDOW.from_ms - 10 * 365 * DAY_MS - 123
+    labels = (("node", "n1"), ("gpu", "0"), ("uuid", "GPU-old"), ("model", "M"))
+    rows = []
+    for at_ms in range(WINDOW.from_ms - HOUR_MS, WINDOW.to_ms + 2 * HOUR_MS, 300_000):
+        idle_ms = 123_456_789_012 + max(0, min(999, at_ms - WINDOW.from_ms))
+        work_ms = at_ms - enrolled_ms - idle_ms
+        for state, owner, elapsed_ms in (("active", "vision", work_ms), ("free", "", idle_ms)):
+            fields = (("tally_seconds_total", elapsed_ms / 1000), ("tally_joules_total", elapsed_ms * 0.6543))
+            whose = (("state", state), *((("owner", owner),) if owner else ()))
+            rows.append(Row(GPU, (*labels, *whose), fields, at_ms))
+        rows.append(Row(GPU, labels, (("info", 1.0),), at_ms))
+    with opened_store() as server:
+        push(server, [sorted(rows, key=lambda row: row.at_ms)])
+        drawn = gather_from(ledger_of(server), WINDOW, now_ms=NOW_MS)
+    assert drawn.gathered.violations == []
+    told = {(row.state, row.owner): row.amounts for row in drawn.gathered.rows}
+    assert {key: amounts.elapsed_ms for key, amounts in told.items()} == {
+        (State.ACTIVE, "vision"): 7 * DAY_MS - 999,
+        (State.FREE, ""): 999,
+    }
+    assert told[State.ACTIVE, "vision"].energy_mj == pytest.approx(7 * DAY_MS * 654.3, rel=1e-5)
+    assert drawn.lives["GPU-old"].until_ms >= WINDOW.to_ms
+
+
+@pytest.mark.slow
+def test_fifty_nodes_are_told_truly_by_every_store(tmp_path: Path) -> None:
+    """Two hundred GPUs and two weeks; nodes and agents are away, GPUs move, are lost, cut and replaced."""
+    fifty = made(tmp_path, fleet.fleet(SEED + 1, 50, 4))
+    with opened(fifty.paths) as journals:
+        gathered = journals.gather(WINDOW, 0)
+    check_sums(gathered, fifty.truth)
+    assert told_by(gathered) == +fifty.truth
+    with victoria() as one, prometheus(out_of_order="100000h") as two, influx() as three:
+        servers: tuple[AnyServer, ...] = (one, two, three)
+        for rows in batches(fifty.paths):
+            for server in servers:
+                push(server, [rows])
+        for server in servers:
+            drawn = gather_from(ledger_of(server), WINDOW, now_ms=NOW_MS)
+            check_truth(drawn.gathered, fifty.truth)
+            assert drawn.gathered.covered == WINDOW
