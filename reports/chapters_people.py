@@ -26,6 +26,7 @@ from reports.sums import HELD_BY_SOMEONE, Amounts, ratio
 from reports.wording import NONE
 
 GIB = 2.0**30
+MOST_SPELLS = 20
 _SPELL_HEADS = (
     *(Head("node", "name"), Head("#"), Head("GPU", "id"), Head("owner", "name"), Head("holder", "name")),
     *(Head("began", "moment"), Head("seen h"), Head("beyond patience h"), Head("", "text")),
@@ -67,7 +68,9 @@ def waste(story: Story) -> Iterator[Block]:
         yield Table(
             caption="Longest idle spells: their whole life, also outside the window",
             heads=_SPELL_HEADS,
-            rows=[_spell(story, line) for line in spells[:MOST_ROWS]],
+            rows=[_spell(story, line) for line in spells[:MOST_SPELLS]],
+            left_out=max(0, len(spells) - MOST_SPELLS),
+            what="spells",
         )
     why = story.why_absent("waste")
     if why:

@@ -6,6 +6,7 @@ wins. Nothing is asked for with a function that extrapolates, except for the sha
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 from agent.promql import quoted, span
@@ -19,6 +20,8 @@ from reports.sections import Group
 from reports.sums import Amounts
 from reports.window import Window
 
+AT_ONCE = 2
+"""Questions under way."""
 MOST_SEATS = 200
 """GPUs in one question: their names must fit into an address."""
 _MOST_STEPS = 10_000
@@ -85,10 +88,12 @@ class PromLedger:
         """Look at accounts, state by state, so that no answer is too long."""
         found: Looks = {}
         by = "node, uuid, owner" if quantity == "busy_seconds" else "node, uuid, state, owner"
+        queries = []
         for matcher in self._parts(quantity, seats):
             picked = self._selector(f"gpu_tally_{quantity}_total", *matcher)
-            query = f"max by ({by}) (last_over_time({picked}[{span(back_ms)}]))"
-            for labels, samples in self._at(query, moments):
+            queries.append(f"max by ({by}) (last_over_time({picked}[{span(back_ms)}]))")
+        for told in self._each(queries, moments):
+            for labels, samples in told:
                 state = _STATES.get(labels.get("state", ""))
                 if state is None and quantity != "busy_seconds":
                     continue
@@ -107,6 +112,13 @@ class PromLedger:
         else:
             for state in _STATES:
                 yield (f"state={quoted(state)}",)
+
+    def _each(
+        self, queries: Iterable[str], moments: Sequence[int]
+    ) -> Iterator[list[tuple[Mapping[str, str], list[tuple[int, float]]]]]:
+        """Ask several, so that the store works at one while another is read."""
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            yield from pool.map(lambda query: list(self._at(query, moments)), queries)
 
     def _at(
         self, query: str, moments: Sequence[int]
