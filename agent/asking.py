@@ -19,7 +19,7 @@ from agent.holders.names import printable
 LONGEST_ANSWER = 16 << 20
 LONGEST_WORD = 300
 LONGEST_SECONDS = 600.0
-"""An answer that takes longer, drop by drop, never ends."""
+"""An answer that has not ended by then never ends."""
 _PIECE = 1 << 16
 _OK, _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND = 200, 401, 403, 404
 _REDIRECTS = range(300, 400)
@@ -70,7 +70,7 @@ class Asker:
             tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
         except (OSError, ValueError) as error:
             raise SettingsError(f"cannot read the certificates {ca_file}: {error}") from error
-        self._pool = urllib3.PoolManager(maxsize=1, retries=False, timeout=_TIMEOUT, ssl_context=tls)
+        self._pool = urllib3.PoolManager(maxsize=2, retries=False, timeout=_TIMEOUT, ssl_context=tls)
 
     def close(self) -> None:
         """Let go of connections."""
@@ -99,7 +99,7 @@ class Asker:
     def _whole(self, answer: urllib3.BaseHTTPResponse) -> bytes:
         """Read an answer. Raises TooLongError, TimeoutError where it never ends."""
         pieces, length, until = [], 0, time.monotonic() + LONGEST_SECONDS
-        for piece in answer.stream(_PIECE, decode_content=True):
+        while piece := answer.read1(_PIECE):  # what is there: it may come drop by drop
             pieces.append(piece)
             length += len(piece)
             if length > self.longest:

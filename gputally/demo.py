@@ -38,7 +38,7 @@ Live now, one tick every {interval:g} s. Stop with Ctrl-C.
 """
 PATIENCE_SECONDS = 5.0
 PAGE = """
-The weekly report as planners get it will be in a moment at file://{out}
+The weekly report as planners get it will be in a moment at {url}
 """
 
 
@@ -83,7 +83,7 @@ def _page(journal: Path) -> Iterator[str]:
     asked = ["report", "--journal", str(journal), "--last", "7d", "--out", str(out)]
     maker = started([sys.executable, "-m", "gputally", *asked])
     try:
-        yield PAGE.format(out=out)
+        yield PAGE.format(url=out.absolute().as_uri())
     finally:
         end(maker, PATIENCE_SECONDS)
 

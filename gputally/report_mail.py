@@ -18,7 +18,7 @@ from gputally.mail import Post, Refused, Taken, Unsure
 from gputally.mail_contents import Maker, whose
 from gputally.mail_record import DAY_MS, Record, Sent
 from gputally.mail_settings import MailSettings
-from gputally.settings import Settings, default_journal
+from gputally.settings import Settings, journal_path
 from reports.outline import Report
 from reports.wording import printable
 
@@ -80,13 +80,14 @@ def mail(
     say: Say = print,
     complain: Say = print,
 ) -> int:
-    """Send what is to be sent; 1 when a letter was not taken. `folder` has the record of what was sent.
+    """Send what is to be sent; 1 when a letter was not taken.
 
+    `folder` has the record of what was sent; by default that in which the settings have the journal.
     Raises ReportError, SettingsError.
     """
     if not settings.mail.host:
         raise SettingsError("there is no mail server: name it, a sender and who gets mail in [mail]")
-    week, folder = week_of(report), folder or default_journal().parent
+    week, folder = week_of(report), folder or journal_path(None, settings).parent
     make = Maker(report, week, settings, at_ms)
     with mail_record.read(folder) if dry_run else mail_record.opened(folder) as record:
         everything = planned(report, settings.mail, record, week, at_ms=at_ms, again=again)

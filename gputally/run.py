@@ -99,14 +99,14 @@ def execute(options: argparse.Namespace) -> int:
     if options.simulate:
         options.simulate, simulation = simulated(options.simulate)
         holders = holders_in(simulation, settings)
-    with Live(settings, options.simulate, holders, report=_report_options(options)) as live:
+    with Live(settings, options.simulate, holders, report=_report_options(options, settings)) as live:
         live.run(options.seconds)
     return 0
 
 
-def _report_options(options: argparse.Namespace) -> list[str]:
-    """Give what a report must be told to be about this node's journal and settings."""
-    told = {"--settings": options.settings, "--journal": options.journal}
+def _report_options(options: argparse.Namespace, settings: Settings) -> list[str]:
+    """Give what a report must be told: these settings, and this node's journal if they name no store."""
+    told = {"--settings": options.settings, "--journal": None if settings.report.source else options.journal}
     return [f"{name}={path.absolute()}" for name, path in told.items() if path is not None]
 
 

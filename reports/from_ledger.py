@@ -18,7 +18,7 @@ from reports.facts import Life
 from reports.gathered import Gathered, together
 from reports.identity import Violation
 from reports.ledger import Account, Known, Ledger, Seat
-from reports.looking import SOON_MS, Courses, courses_of
+from reports.looking import AROUND_MS, SOON_MS, Courses, courses_of
 from reports.sums import AccountSum, Amounts, Identity, Stretch, parts_of
 from reports.window import Span, Window, rfc3339
 
@@ -60,7 +60,7 @@ def gather_from(
     until_ms = min(window.to_ms, now_ms - SOON_MS)
     if window.from_ms >= until_ms:
         raise ReportError("the window lies in the future: give one that has begun")
-    known = ledger.seats(window.from_ms, until_ms)
+    known = ledger.seats(window.from_ms, min(until_ms + AROUND_MS, now_ms))
     first_ms = ledger.first(window.from_ms, until_ms)
     edges = first_ms, *(at_ms for at_ms in cuts if first_ms < at_ms < until_ms), until_ms
     told = courses_of(ledger, edges, known, now_ms=now_ms, share=share)

@@ -80,9 +80,10 @@ class InfluxLedger:
                 yield Points(told, [(moments[0], value) for _, value in points])
             return
         step_ms = moments[1] - moments[0]
-        span = moments[0] - step_ms, moments[-1]
+        span = moments[0] - -(-back_ms // step_ms) * step_ms, moments[-1]
         for told, points in self._asked("last", field, span, tags, step_ms=step_ms, where=where):
-            yield Points(told, [(at_ms + step_ms - 1, value) for at_ms, value in points])
+            ends = [(at_ms + step_ms - 1, value) for at_ms, value in points]
+            yield Points(told, list(_held(ends, moments, back_ms)))
 
     def _asked(
         self,
@@ -208,6 +209,19 @@ class InfluxLedger:
         told = self._asked("last", "finding", span, tags, step_ms=step_ms)
         seen = ((tags, [at_ms + step_ms - 1 for at_ms, value in points if value]) for tags, points in told)
         return findings_of(seen, step_ms, window.to_ms)
+
+
+def _held(
+    points: Iterable[tuple[int, float]], moments: Iterable[int], back_ms: int
+) -> Iterator[tuple[int, float]]:
+    """Give the last point within some time before each moment."""
+    left, last = iter(points), None
+    coming = next(left, None)
+    for at_ms in moments:
+        while coming is not None and coming[0] <= at_ms:
+            last, coming = coming, next(left, None)
+        if last is not None and at_ms - last[0] < back_ms:
+            yield at_ms, last[1]
 
 
 def _seat(told: Mapping[str, str]) -> Seat:

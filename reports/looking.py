@@ -75,10 +75,26 @@ def _at_edges(
         course = Course(found, edges[0])
         if _reaches(found, edges) and course.is_whole and times[seat.uuid] == 1:
             courses[seat] = course
-    new = {seat for seat, course in courses.items() if course.enrolled_ms > edges[0]}
-    for seat in new.intersection(ledger.seats(edges[0] - LONG_BEFORE_MS, edges[0]) if new else ()):
+    new = {seat: course for seat, course in courses.items() if course.enrolled_ms > edges[0]}
+    for seat in _known_before(ledger, new, edges):
         del courses[seat]  # it is not new: its journal is
     return courses, sorted((looks.keys() | set(known)) - courses.keys())
+
+
+def _known_before(ledger: Ledger, new: Mapping[Seat, Course], edges: Sequence[int]) -> set[Seat]:
+    """Name GPUs that had accounts before they were enrolled in a window: before it, or within."""
+    if not new:
+        return set()
+    found = set(new).intersection(ledger.seats(edges[0] - LONG_BEFORE_MS, edges[0]))
+    left = sorted(new.keys() - found)
+    moments = range(edges[0], edges[-1], STRIDE_MS)
+    for first in range(0, len(left), MOST_AT_ONCE):
+        told = ledger.looks("seconds", moments, BACK_MS, left[first : first + MOST_AT_ONCE])
+        for seat in told.keys() & new.keys():
+            times = (at_ms for samples in told[seat].values() for at_ms, value in samples if value)
+            if min(times, default=edges[-1]) < new[seat].enrolled_ms - BACK_MS:
+                found.add(seat)
+    return found
 
 
 def _take(looks: dict[Seat, list[Look]], more: Mapping[Seat, Sequence[Look]]) -> None:

@@ -9,13 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from agent.tally import HOUR_MS
+from agent.tally import DAY_MS, HOUR_MS
 from reports.ledger import Account
 
 SHRUNK = 0.5
 """An account that is less than before by more than that, in its unit, begins anew."""
 STALE_MS = 2 * HOUR_MS
 """No look is late by so much: what the accounts lack then is time that was not entered."""
+SILENT_MS = 30 * DAY_MS
+"""An owner's account that grew so lately is told, unless its journal was lost."""
 TOO_MUCH_MS = 15 * 60_000
 """Accounts that grow by so much more than time passed have been away."""
 Figures = Mapping[Account, float]
@@ -34,12 +36,14 @@ class Look(NamedTuple):
 class Segment:
     """Looks between which nothing broke the clock. `zero_ms` is when all accounts would have been 0.
 
-    `returned` is how they stood when the GPU returned to the node, where the segment begins with that.
+    `returned` is how they stood when the GPU returned to the node, where the segment begins with that;
+    `grown` is when accounts grew last.
     """
 
     looks: list[Look] = field(default_factory=list)
     zero_ms: float = 0.0
     returned: Look | None = None
+    grown: dict[Account, int] = field(default_factory=dict)
 
     def clock_ms(self, look: Look) -> int:
         """Tell up to when the GPU was accounted for at a look."""
@@ -50,13 +54,13 @@ def segments_of(looks: Iterable[Look]) -> Sequence[Segment]:
     """Cut looks, in order of time, where the clock broke; a look that tells nothing new is left out."""
     now = Segment()
     found = [now]
-    lost_ms: int | None = None
+    stale: dict[Account, float] = {}
     for look in looks:
-        if now.looks and _began_anew(now.looks[-1].seconds, look.seconds):
-            lost_ms = now.clock_ms(now.looks[-1])
+        if now.looks and _began_anew(now, look):
+            stale = _stale(look, now)
             now = Segment()
             found.append(now)
-        fresh = look if lost_ms is None else _without_old(look, lost_ms)
+        fresh = _without(look, stale)
         if now.looks:
             before = now.looks[-1]
             fresh = _with_silent(before, fresh)
@@ -64,8 +68,11 @@ def segments_of(looks: Iterable[Look]) -> Sequence[Segment]:
                 continue
             before = _amended(now, fresh)
             if fresh.end_ms - _sum_ms(fresh.seconds) > now.zero_ms + STALE_MS:
-                now = Segment(returned=before)
+                now = Segment(returned=before, grown=now.grown)
                 found.append(now)
+            for one, value in fresh.seconds.items():
+                if value > before.seconds.get(one, 0.0):
+                    now.grown[one] = fresh.end_ms
         _append(now, fresh)
     return found
 
@@ -81,25 +88,44 @@ def _sum_ms(figures: Figures) -> float:
     return sum(figures.values()) * 1000
 
 
-def _began_anew(before: Figures, after: Figures) -> bool:
-    return any(after.get(account, value) < value - SHRUNK for account, value in before.items())
+def _began_anew(segment: Segment, look: Look) -> bool:
+    before = segment.looks[-1].seconds
+    if any(look.seconds.get(account, value) < value - SHRUNK for account, value in before.items()):
+        return True
+    return any(
+        account not in look.seconds and look.end_ms - at_ms < SILENT_MS
+        for account, at_ms in segment.grown.items()
+    )
 
 
-def _without_old(look: Look, since_ms: int) -> Look:
-    """Leave out what owners had in a journal that was lost before a moment: stores go on telling it a while.
+def _stale(look: Look, gone: Segment) -> dict[Account, float]:
+    """Tell what a store goes on telling of owners in a journal that was lost, at the first look after that.
 
-    Where all accounts are older, a copy of the journal was put back: nothing is left out.
+    It has not grown, or is more than the new journal can have. Where all accounts are older, a copy of the
+    journal was put back, and none is stale.
     """
-    most = (look.end_ms - since_ms + TOO_MUCH_MS) / 1000
+    last = gone.looks[-1]
+    most = (look.end_ms - gone.clock_ms(last) + TOO_MUCH_MS) / 1000
     if sum(value for one, value in look.seconds.items() if not one.owner) > most:
+        return {}
+    return {
+        one: value
+        for one, value in look.seconds.items()
+        if one.owner and (value > most or 0 < value == last.seconds.get(one))
+    }
+
+
+def _without(look: Look, stale: Mapping[Account, float]) -> Look:
+    """Leave out what is stale, as long as it stands as it stood."""
+    if not stale:
         return look
-    kept = {one: value for one, value in look.seconds.items() if not one.owner or value <= most}
+    kept = {one: value for one, value in look.seconds.items() if stale.get(one) != value}
     owners = {one.owner for one in kept}
     return Look(
         look.end_ms,
         kept,
         {one: value for one, value in look.joules.items() if one in kept},
-        {one: value for one, value in look.busy.items() if one.owner in owners and value <= most},
+        {one: value for one, value in look.busy.items() if one.owner in owners},
     )
 
 

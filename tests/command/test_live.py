@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +12,17 @@ import pytest
 
 from exporters.catalogue import FAMILIES
 from tests.command.journals import check_identity, rows, seconds
-from tests.command.processes import MIXED, Agent, gputally, is_gone, is_one_sentence, running
-from tests.command.waiting import until
+from tests.command.processes import (
+    COMMAND,
+    MIXED,
+    Agent,
+    environment,
+    gputally,
+    is_gone,
+    is_one_sentence,
+    running,
+)
+from tests.command.waiting import DEADLINE_SECONDS, until
 from tests.exporters.promtool import lint
 
 
@@ -185,6 +195,36 @@ def test_the_demo_shows_a_history_and_goes_live(tmp_path: Path) -> None:
     journal = tmp_path / "state" / "gputally" / "demo" / "t4x1-training.db"
     check_identity(journal)
     assert seconds(journal, "active") + seconds(journal, "held_gap") == pytest.approx(8640, rel=0.05)
+
+
+def test_the_demo_makes_the_page_of_its_week(tmp_path: Path) -> None:
+    """Beside its journal, as it says, and whole, however long it takes; a signal ends the demo."""
+    journal, said = tmp_path / "a week.db", tmp_path / "said"
+    options = ("--simulate", "t4x1:training", "--days", "1", "--port", "0", "--journal", journal.name)
+    with (
+        said.open("wb") as out,
+        subprocess.Popen(
+            [COMMAND, "demo", *options],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+        ) as demo,
+    ):
+        page = journal.with_suffix(".html")
+        try:
+            until(lambda: page.exists() or demo.poll() is not None, "the page", seconds=180)
+            content = page.read_text(encoding="utf-8")
+            demo.terminate()
+            assert demo.wait(DEADLINE_SECONDS) == 0
+        finally:
+            demo.kill()
+    assert content.lower().startswith("<!doctype html>")
+    assert content.rstrip().endswith("</html>")
+    assert "last 7d" in content
+    assert f"will be in a moment at {page.as_uri()}\n" in said.read_text(encoding="utf-8")
+    assert "Traceback" not in said.read_text(encoding="utf-8")
 
 
 def has_driver() -> bool:

@@ -3,11 +3,13 @@
 import argparse
 import json
 from dataclasses import replace
+from datetime import UTC, datetime
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 import pytest
 
+from agent.clock import now_ms
 from agent.errors import ReportError, SettingsError
 from agent.tally import HOUR_MS
 from gputally import mail_contents
@@ -16,6 +18,7 @@ from gputally.mail_record import DAY_MS, Sent, opened
 from gputally.mail_settings import MailSettings
 from gputally.report_mail import mail, mail_arguments, week_of
 from gputally.report_scheduled import deliver, delivered, is_delivered
+from gputally.schedule import week_before
 from gputally.settings import ReportSettings, Settings
 from reports.long import to_csv
 from reports.outline import Report
@@ -26,8 +29,9 @@ from tests.command.post_office import (
     rude,
     says,
 )
+from tests.command.processes import gputally
 from tests.reports.sample import sample_report
-from tests.reports.small import MONDAY_MS
+from tests.reports.small import ALICE, BOB, MONDAY_MS, Small, gpu
 
 SENT_MS = MONDAY_MS + 7 * DAY_MS + 6 * HOUR_MS
 PLANNERS = ("ann@example.org", "bob@example.org")
@@ -542,3 +546,64 @@ def test_the_options_reach_the_server(
     assert post.to == ["ann@example.org", "ann@example.org"]
     assert out.count("would mail") == 2
     assert errors.splitlines()[0].startswith("gputally: not mailed to bob@example.org (planner): ")
+
+
+# The command
+
+SETTINGS = """
+[journal]
+path = "kept/journal.db"
+
+[mail]
+host = "localhost"
+port = {port}
+security = "none"
+sender = "GPU report <gpu@example.org>"
+planners = ["plan@example.org"]
+owners = {{ "*" = "{{owner}}@example.org" }}
+"""
+"""The journal's folder has the record of what was sent."""
+
+
+def test_the_command_mails_a_week_once(tmp_path: Path) -> None:
+    """A dry run sends nothing; planners get the report with both files, an owner its lines; then nobody."""
+    week = week_before(now_ms(), UTC)
+    monday = datetime.strptime(f"{week}-1", "%G-W%V-%u").replace(tzinfo=UTC)
+    small = Small(tmp_path / "j.db", round(monday.timestamp() * 1000))
+    small.pass_by(7 * DAY_MS, {gpu(0): (ALICE, {"busy_ratio": 0.0}), gpu(1): (BOB, {"busy_ratio": 0.5})})
+    small.save()
+    with office() as post:
+        (tmp_path / "s.toml").write_text(SETTINGS.format(port=post.port))
+        options = ("report", "--settings", "s.toml", "--journal", "j.db")
+        dry = gputally(tmp_path, *options, "--mail-dry-run")
+        assert (dry.code, dry.errors, dry.out.count("would mail "), post.got) == (0, "", 2, [])
+        assert not (tmp_path / "kept").exists()
+        first = gputally(tmp_path, *options, "--mail")
+        assert (first.code, first.errors) == (0, "")
+        assert post.to == ["plan@example.org", "alice@example.org"]
+        again = gputally(tmp_path, *options, "--mail")
+        assert (again.code, again.errors, len(post.got)) == (0, "", 2)
+    assert again.out.splitlines() == [
+        "no mail to plan@example.org (planner): it was sent already",
+        "no mail to alice@example.org (for owner alice): it was sent already",
+        "nobody is to be mailed",
+    ]
+    whole, part = (one.letter for one in post.got)
+    subjects = (
+        f"GPU week {week}: 50 % of 336 GPU-hours worked, 168 held idle",
+        f"GPUs held idle by alice, week {week}: 168 GPU-hours",
+    )
+    assert first.out.splitlines() == [
+        f"mailed plan@example.org (planner): {whole['Subject']}",
+        f"mailed alice@example.org (for owner alice): {part['Subject']}",
+    ]
+    assert [letter["Subject"].partition(" (")[0] for letter in (whole, part)] == list(subjects)
+    assert not list(part.iter_attachments())
+    assert b"bob" not in post.got[1].content
+    names = [one.get_filename() for one in whole.iter_attachments()]
+    pdf, csv = (one.get_payload(decode=True) for one in whole.iter_attachments())
+    assert names == [f"gpu-report-{week}.pdf", f"gpu-report-{week}.csv"]
+    assert isinstance(pdf, bytes)
+    assert pdf.startswith(b"%PDF-")
+    assert csv == gputally(tmp_path, *options, "--format", "csv").out.encode()
+    assert sorted(path.name for path in (tmp_path / "kept").iterdir()) == ["mail.json", "mail.lock"]

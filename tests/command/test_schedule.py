@@ -1,5 +1,6 @@
 """The scheduled report: when it is due, whatever clocks do, and a process that is started then, once."""
 
+import argparse
 import json
 import logging
 import sys
@@ -15,14 +16,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.clock import now_ms
 from agent.errors import SettingsError
+from agent.tally import DAY_MS
 from gputally.mail_settings import MailSettings
 from gputally.report_forms import SUFFIXES
+from gputally.run import _report_options
 from gputally.schedule import DAYS, FORMS, Schedule, check, due_after, due_upto, parse, week_before
 from gputally.scheduled import RETRY_MS, Memory, Scheduled, report_command
 from gputally.settings import ReportSettings, Settings
 from tests.command.processes import MIXED, running
 from tests.command.waiting import DEADLINE_SECONDS, until
+from tests.reports.small import ALICE, Small, gpu
 
 HOUR_MS = 3_600_000
 WEEK_MS = 168 * HOUR_MS
@@ -522,6 +527,49 @@ def test_a_running_node_makes_it_and_says_so_on_its_page(tmp_path: Path) -> None
         f"{week} --settings={settings} --journal={tmp_path / 'j.db'}"
     )
     assert f"the report of week {week} is there" in agent.said
+
+
+def test_a_running_node_makes_the_report_itself(tmp_path: Path) -> None:
+    """By a real process, of what the journal has of the week; files are whole, and the week is settled."""
+    began_ms, folder, memory = now_ms(), tmp_path / "out", tmp_path / "report-schedule.json"
+    past = Small(tmp_path / "j.db", began_ms - 22 * DAY_MS)
+    past.pass_by(22 * DAY_MS, {gpu(0): (ALICE, {"busy_ratio": 0.5})})
+    past.save()
+    (tmp_path / "s.toml").write_text('[report]\nschedule = "Mon 06:00"\nschedule_folder = "out"\n')
+    memory.write_text('{"settled_ms": 0}')
+    with running(tmp_path, *MIXED, "--settings", "s.toml", "--journal", "j.db") as agent:
+        agent.shows_gpus()
+        name = "gputally_report_last_success_timestamp_seconds"
+        made = until(lambda: agent.value(name), "the report", seconds=180)
+        assert agent.end() == 0
+    due_ms = due_upto(MONDAY_SIX, UTC, began_ms)
+    week = week_before(due_ms, UTC)
+    monday = datetime.strptime(f"{week}-1", "%G-W%V-%u").replace(tzinfo=UTC)
+    page = (folder / f"gpu-report-{week}.html").read_text(encoding="utf-8")
+    told = json.loads((folder / f"gpu-report-{week}.json").read_bytes())
+
+    assert began_ms / 1000 <= made <= now_ms() / 1000
+    assert json.loads(memory.read_bytes())["settled_ms"] == due_ms
+    assert len(list(folder.iterdir())) == 2
+    assert page.rstrip().endswith("</html>")
+    assert week in page
+    assert told["window"]["from"] == f"{monday:%Y-%m-%dT%H:%M:%SZ}"
+    assert (told["identity_ok"], told["inventory"]["gpu_seconds"]) == (True, 604_800.0)
+    assert told["states"]["active"]["gpu_seconds"] == 604_800.0
+
+
+@pytest.mark.parametrize(
+    ("report", "told"),
+    [
+        (ReportSettings(), ["--settings=/x/s.toml", "--journal=/x/j.db"]),
+        (ReportSettings(source="http://victoria:8428"), ["--settings=/x/s.toml"]),
+    ],
+)
+def test_a_report_from_a_store_is_not_made_of_the_journal(report: ReportSettings, told: list[str]) -> None:
+    """The journal that a node was started with is where it writes; a store of the settings goes before it."""
+    options = argparse.Namespace(settings=Path("/x/s.toml"), journal=Path("/x/j.db"))
+
+    assert _report_options(options, Settings(report=report)) == told
 
 
 def test_a_node_without_a_schedule_has_no_such_figure(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def fleet(seed: int, count: int, gpus: int = 4, weeks: int = 2) -> list[Node]:
             if index == 1 and number % 5 == 0:
                 node.plans[one] = _cut(node.plans[one], whole - 5 * DAY_STEPS, "slices")
                 node.plans[one] = _cut(node.plans[one], whole - 2 * DAY_STEPS + 17, "pieces")
-        if gpus > 1 and number % 5 == 4:
+        if gpus > 1 and number % 5 == 4 and not node.forgets:
             since = whole - (9 if number % 2 else 2) * DAY_STEPS + 31
             _replace(dice, node, gpu_of(number, 1), gpu_of(number, 8), since)
     if count > 4:

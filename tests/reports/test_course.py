@@ -212,6 +212,8 @@ def test_a_lost_journal_leaves_a_time_that_nobody_knows(
     then, now = (seconds_of(one) for one in (lived.upto(before[-1]), anew.upto(after[0])))
     if not any(now[account] < value - SHRUNK for account, value in then.items() if account in now):
         return  # so little was lost that nobody can see it
+    if any(value and value == now.get(account) for account, value in then.items() if account.owner):
+        return  # to the ms what the owner had before: taken for what the store still tells
     looks = [look(lived, at_ms) for at_ms in before] + [look(anew, at_ms) for at_ms in after]
     course = Course(looks, lived.since_ms)
     assert not course.is_whole
