@@ -140,9 +140,19 @@ def _report(options: argparse.Namespace, settings: Settings) -> Report:
         return Archive(folder).as_of(window, moment_ms)
     report = made(options, settings)
     is_over = report.window.to_ms <= report.made_ms
-    if folder and is_over and (options.archive or report.window.label.startswith("week ")):
+    is_wanted = options.archive or (report.window.label.startswith("week ") and not options.mail_dry_run)
+    return _kept(report, folder, options) if folder and is_over and is_wanted else report
+
+
+def _kept(report: Report, folder: Path, options: argparse.Namespace) -> Report:
+    """Keep a report; one that only the settings want kept is told all the same to who may not write there."""
+    try:
         return Archive(folder).keep(report)
-    return report
+    except ReportError as error:
+        if options.archive or options.scheduled:
+            raise
+        print(f"gputally: the report is not kept: {error}", file=sys.stderr)
+        return report
 
 
 def _save(path: Path, content: bytes) -> None:

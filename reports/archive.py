@@ -7,7 +7,6 @@ folder for each window holds a file for each revision: the whole report as JSON,
 import gzip
 import json
 import os
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from agent.errors import ReportError
 from agent.tick import State
 from reports.frozen import frozen, thawed
 from reports.outline import Report, Revision
+from reports.sections import Group
 from reports.window import Window, rfc3339
 from reports.wording import hours
 
@@ -44,8 +44,7 @@ class Archive:
                 report,
                 revision=Revision(number=before.number + 1, before_ms=latest.made_ms, changes=changes),
             )
-        self._write(kept)
-        return kept
+        return self._write(kept)
 
     def as_of(self, window: Window, at_ms: int) -> Report:
         """Give what was said of a window at a moment. Raises ReportError if nothing was."""
@@ -77,18 +76,21 @@ class Archive:
             raise ReportError(f"cannot read the kept report {path}: {error}") from error
         return report
 
-    def _write(self, report: Report) -> None:
-        """Write a revision; a reader finds it whole or not at all."""
+    def _write(self, report: Report) -> Report:
+        """Write a revision, which a reader finds whole or not at all; give it as it will be read."""
         assert report.revision is not None  # noqa: S101  it was given one
         place = self._place(report.window)
-        content = json.dumps({"format": FORMAT, "report": frozen(report)}, allow_nan=False).encode()
+        told = frozen(report)
+        content = json.dumps({"format": FORMAT, "report": told}, allow_nan=False).encode()
         try:
             place.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=place, delete=False) as out:
-                out.write(gzip.compress(content, mtime=0))
-            os.replace(out.name, place / f"{report.revision.number:04}.json.gz")  # noqa: PTH105
+            part = place / f".{report.revision.number:04}.{os.getpid()}.part"
+            part.write_bytes(gzip.compress(content, mtime=0))
+            part.replace(place / f"{report.revision.number:04}.json.gz")
         except OSError as error:
             raise ReportError(f"cannot keep the report in {place}: {error.strerror}") from error
+        kept: Report = thawed(json.loads(json.dumps(told)), Report)
+        return kept
 
 
 def differences(before: Report, after: Report) -> tuple[str, ...]:
@@ -106,11 +108,15 @@ def differences(before: Report, after: Report) -> tuple[str, ...]:
         if abs(more_ms) >= LEAST_MS:
             sign = "+" if more_ms > 0 else "-"
             found.append(f"held idle by {owner}: {sign}{hours(abs(more_ms))} GPU-hours")
-    if before.inventory.cost != after.inventory.cost:
+    if _rates(before) != _rates(after):
         found.append("prices differ")
     if len(found) > MOST_CHANGES:
         return (*found[:MOST_CHANGES], f"and {len(found) - MOST_CHANGES:,} more")
     return tuple(found)
+
+
+def _rates(report: Report) -> dict[tuple[Group, int], float | None]:
+    return {(rate.group, rate.from_ms): rate.per_gpu_hour for rate in report.prices.rates}
 
 
 def _idle(report: Report) -> dict[str, int]:

@@ -4,9 +4,10 @@ Whoever stores the same series twice (two Prometheus side by side) has each acco
 wins. Nothing is asked for with a function that extrapolates, except for the shape of a week (`hours`).
 """
 
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Protocol
 
 from agent.promql import quoted, span
@@ -117,8 +118,18 @@ class PromLedger:
         self, queries: Iterable[str], moments: Sequence[int]
     ) -> Iterator[list[tuple[Mapping[str, str], list[tuple[int, float]]]]]:
         """Ask several, so that the store works at one while another is read."""
+        waiting = iter(queries)
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            yield from pool.map(lambda query: list(self._at(query, moments)), queries)
+            asked = deque(pool.submit(self._all, query, moments) for query in islice(waiting, AT_ONCE))
+            while asked:
+                told = asked.popleft().result()
+                asked.extend(pool.submit(self._all, query, moments) for query in islice(waiting, 1))
+                yield told
+
+    def _all(
+        self, query: str, moments: Sequence[int]
+    ) -> list[tuple[Mapping[str, str], list[tuple[int, float]]]]:
+        return list(self._at(query, moments))
 
     def _at(
         self, query: str, moments: Sequence[int]

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -24,7 +25,7 @@ from gputally.report_forms import SUFFIXES
 from gputally.run import _report_options
 from gputally.schedule import DAYS, FORMS, Schedule, check, due_after, due_upto, parse, week_before
 from gputally.scheduled import RETRY_MS, Memory, Scheduled, report_command
-from gputally.settings import ReportSettings, Settings
+from gputally.settings import ReportSettings, Settings, load
 from tests.command.processes import MIXED, running
 from tests.command.waiting import DEADLINE_SECONDS, until
 from tests.reports.small import ALICE, Small, gpu
@@ -192,6 +193,20 @@ def test_the_week_before_is_the_last_whole_one(moment: str, week: str) -> None:
 def test_days_are_named_in_their_order() -> None:
     """As Python counts them."""
     assert [f"{datetime(2026, 11, 16 + day, tzinfo=UTC):%a}" for day in range(7)] == list(DAYS)
+
+
+def test_the_settings_of_the_manual_are_sound(tmp_path: Path) -> None:
+    """docs/operating.md shows a whole example of a scheduled report with mail: it is understood as it is."""
+    text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
+    (example,) = (block for block in re.findall("```toml\n(.*?)```", text, re.DOTALL) if "[report]" in block)
+    (tmp_path / "s.toml").write_text(example, encoding="utf-8")
+    settings = load(tmp_path / "s.toml", {})
+
+    assert parse(settings.report.schedule) == MONDAY_SIX
+    assert settings.report.schedule_mail == "on"
+    assert settings.mail.addresses_of("vision") == ("ann@example.org", "bob@example.org")
+    assert settings.mail.addresses_of("team-nlp") == ("team-nlp@example.org",)
+    assert settings.mail.addresses_of("guests") == settings.mail.addresses_of("others") == ()
 
 
 # The process

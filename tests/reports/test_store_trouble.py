@@ -27,6 +27,8 @@ from tests.stores.influx import DATABASE, influx
 from tests.stores.victoria import victoria
 
 DAYS = ("--from", "2026-09-14", "--to", "2026-09-15", "--weeks", "1", "--format", "json")
+MOST_AFTER = 8
+"""Questions that may be under way as a store fails."""
 HTML = b"<html><body>\x1b[31m Please log in </body></html>"
 
 
@@ -157,7 +159,7 @@ def test_a_store_that_fails_in_the_middle_is_one_sentence(
     for since in sorted({0, 1, last // 3, last}):
         with failing(stores[kind], case.trouble, since) as (url, asked):
             check(capsys, command(url, kind), url, case.words)
-            assert len(asked) == since + 1
+            assert 1 <= len(asked) - since <= MOST_AFTER
 
 
 @pytest.mark.parametrize("kind", ["victoria", "influx"])
