@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from agent.errors import GputallyError, JournalError, ReportError
 from agent.journal_file import connect, translated
-from reports.gathered import Gathered, gather, together
+from reports.sources.gathered import Gathered, gather, together
 from reports.sums import snapshot
 from reports.window import Span, Window, journal_span
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator
 from agent.tally import HOUR_MS
 from agent.tick import State, said
 from gputally.letter import Answer, Block, Head, Letter
-from reports.headline import headline
-from reports.links import Unlinked
+from reports.forms.headline import headline
+from reports.forms.links import Unlinked
+from reports.forms.story import Story, local
 from reports.outline import OwnerLine, Report, SpellLine
 from reports.prices import NOT_YOURS
 from reports.sections import Sections, SizeLine, WasteLine
-from reports.story import Story, local
 from reports.window import at, zone
 from reports.wording import NONE, cut, hours, money, percent, printable
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from agent.errors import SettingsError
 from gputally.output import needs_pyarrow
-from reports.data import to_json
-from reports.links import Linker, Links
-from reports.long import to_csv
-from reports.markdown import to_markdown
+from reports.forms.data import to_json
+from reports.forms.links import Linker, Links
+from reports.forms.long import to_csv
+from reports.forms.markdown import to_markdown
+from reports.forms.text import to_text
 from reports.outline import Report
-from reports.text import to_text
 
 SUFFIXES: Mapping[str, str] = {
     "text": ".txt",
@@ -55,7 +55,7 @@ def written(report: Report, form: str, columns: int, grafana_url: str = "") -> b
 def page(report: Report, grafana_url: str = "") -> str:
     """Write the page. Raises SettingsError where what it needs is not installed."""
     try:
-        from reports.html import to_html  # noqa: PLC0415  charts take long to load
+        from reports.forms.html import to_html  # noqa: PLC0415  charts take long to load
     except ImportError as error:
         raise needs_extra(error) from error
     return to_html(report, report.sections, links=_links(report, grafana_url))
@@ -75,7 +75,7 @@ def _links(report: Report, grafana_url: str) -> Linker | None:
 
 def _pdf(report: Report, grafana_url: str) -> bytes:
     try:
-        from reports.pdf import to_pdf  # noqa: PLC0415
+        from reports.forms.pdf import to_pdf  # noqa: PLC0415
     except ImportError as error:
         raise needs_extra(error) from error
     return to_pdf(page(report, grafana_url))
@@ -83,7 +83,7 @@ def _pdf(report: Report, grafana_url: str) -> bytes:
 
 def _parquet(report: Report) -> bytes:
     try:
-        from reports.parquet import to_parquet  # noqa: PLC0415
+        from reports.forms.parquet import to_parquet  # noqa: PLC0415
     except ImportError as error:
         raise needs_pyarrow(error) from error
     return to_parquet(report)

@@ -13,13 +13,13 @@ from gputally.journals import journals_of, opened
 from gputally.progress import Progress
 from gputally.settings import Settings, journal_path
 from gputally.sources import JournalSource, Source, StoreSource, Told
-from reports.assemble import sections
+from reports.content.assemble import sections
+from reports.content.past import nearly_whole
+from reports.content.weeks import WEEKS_BEFORE, week_of
 from reports.facts import Week
-from reports.past import nearly_whole
 from reports.price_file import price_book
 from reports.prices import PriceBook
 from reports.report import Report, build
-from reports.weeks import WEEKS_BEFORE, week_of
 from reports.window import Asked, Span, Window, before, resolve, week_to_compare
 
 QUIET_SECONDS = 2.0
@@ -222,8 +222,8 @@ def _journals(
 def _store(place: _Place, settings: Settings, at_ms: int) -> StoreSource:
     label = settings.report.pool_label
     if place.database:
-        from reports.influx_ledger import InfluxLedger  # noqa: PLC0415  it needs urllib3
-        from reports.influxql import Influx  # noqa: PLC0415
+        from reports.sources.influx_ledger import InfluxLedger  # noqa: PLC0415  it needs urllib3
+        from reports.sources.influxql import Influx  # noqa: PLC0415
 
         database = Influx(
             place.url,
@@ -234,7 +234,7 @@ def _store(place: _Place, settings: Settings, at_ms: int) -> StoreSource:
         )
         return StoreSource(InfluxLedger(database, label), at_ms)
     from agent.store import Store  # noqa: PLC0415
-    from reports.prom_ledger import PromLedger  # noqa: PLC0415
+    from reports.sources.prom_ledger import PromLedger  # noqa: PLC0415
 
     store = Store(place.url, token_file=place.token_file, ca_file=place.ca_file, longest=LONGEST_ANSWER)
     return StoreSource(PromLedger(store, label), at_ms)

@@ -8,13 +8,13 @@ from typing import NamedTuple, Protocol
 from agent.journal_file import translated
 from gputally.journals import Journals
 from reports.facts import Facts
-from reports.from_ledger import gather_from
-from reports.gathered import Gathered
-from reports.journal_facts import facts, merge
-from reports.ledger import Ledger
-from reports.ledger_facts import facts_from
 from reports.report import MOST_SPELLS
-from reports.settled_hours import settled
+from reports.sources.from_ledger import gather_from
+from reports.sources.gathered import Gathered
+from reports.sources.journal_facts import facts, merge
+from reports.sources.ledger import Ledger
+from reports.sources.ledger_facts import facts_from
+from reports.sources.settled_hours import settled
 from reports.window import Span, Window, overlap
 
 

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from reports.forecast import is_week
-from reports.past import follows
+from reports.content.forecast import is_week
+from reports.content.past import follows
 from reports.window import Window, at, zone
 
 

@@ -85,8 +85,8 @@ class GroupWeek:
 class Week:
     """A window before that of the report, as long as it, summed up. `idle_ms` is by owner.
 
-    `throttle_ms` is time with clocks lowered for heat, as `reports.heat.THERMAL` names it; `incidents` are
-    those of `reports.reliability.incidents_of` that began in it, None where nobody looked for them.
+    `throttle_ms` is time with clocks lowered for heat (content/heat.py), `incidents` those that began in it
+    (content/reliability.py), None where nobody looked for them.
     """
 
     window: Window

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from agent.tally import HOUR_MS
-from reports.gathered import Gathered
 from reports.prices import Carbon, PriceBook
 from reports.sections import Group
+from reports.sources.gathered import Gathered
 from reports.sums import AccountSum, Stretch, parts_of
 from reports.window import Window, rfc3339
 from reports.wording import hours

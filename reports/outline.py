@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
-from reports.identity import Violation
 from reports.money import Prices
 from reports.sections import Sections
+from reports.sources.identity import Violation
 from reports.sums import AccountSum, Amounts, SpellRow, StateSums
 from reports.window import Span, Window
 

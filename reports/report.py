@@ -7,11 +7,11 @@ from dataclasses import replace
 from agent.states import UNATTRIBUTED
 from agent.tick import State
 from reports import sums
-from reports.decisions import decide
-from reports.gathered import Gathered
+from reports.content.decisions import decide
 from reports.money import Prices, prices_of
 from reports.outline import Bounds, GpuLine, Inventory, OwnerLine, Report, SpellLine, StateLine
 from reports.prices import PriceBook
+from reports.sources.gathered import Gathered
 from reports.sums import AccountSum, Amounts, Identity, StateSums, Stretch, ratio
 from reports.window import Window
 

@@ -2,7 +2,7 @@
 
 An ISO week runs from Monday 00:00 to the next Monday 00:00 of its time zone, so it lasts 601 200 s or
 608 400 s when the clocks change (planning facts, section 2.1). Accounts are hourly; how a window is read that
-begins or ends within an hour, as weeks of India do, is in reports/edges.py.
+begins or ends within an hour, as weeks of India do, is in reports/sources/edges.py.
 """
 
 import re

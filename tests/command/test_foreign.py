@@ -21,8 +21,8 @@ from gputally import foreign_past
 from gputally.foreign import foreign_journal, remarks_of
 from gputally.foreign_schemas import DCGM, SCHEMAS, claimant_of
 from gputally.settings import Settings
-from reports.journal_facts import facts
 from reports.report import Report
+from reports.sources.journal_facts import facts
 from reports.sums import SpellRow
 from reports.window import Window
 from tests.reports.small import MONDAY_MS, report_of

@@ -13,7 +13,7 @@ from gputally.cli import main
 from gputally.journals import opened
 from gputally.report_made import NO_FINDINGS
 from gputally.sources import JournalSource
-from reports.assemble import sections
+from reports.content.assemble import sections
 from reports.report import build
 from reports.window import Window
 from tests.reports.small import ALICE, BOB, MONDAY_MS, Small, gpu

@@ -20,7 +20,7 @@ from gputally.report_mail import mail, mail_arguments, week_of
 from gputally.report_scheduled import deliver, delivered, is_delivered
 from gputally.schedule import week_before
 from gputally.settings import ReportSettings, Settings
-from reports.long import to_csv
+from reports.forms.long import to_csv
 from reports.outline import Report
 from tests.command.post_office import (
     GREETING,

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from agent.tick import State
-from reports.assemble import sections
+from reports.content.assemble import sections
 from reports.facts import Facts, GpuFacts
 from reports.outline import Report
 from reports.prices import ALWAYS_MS, Carbon, Price, PriceBook

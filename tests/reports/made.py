@@ -6,11 +6,11 @@ from typing import NamedTuple
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
 from reports.facts import GroupWeek, HourSum, Stay, Tenure, Week
-from reports.gathered import Gathered
 from reports.outline import Report
 from reports.prices import PriceBook, flat_price
 from reports.report import build
 from reports.sections import Group
+from reports.sources.gathered import Gathered
 from reports.sums import AccountSum, Amounts, Identity, SpellRow, Stretch
 from reports.window import Span, Window
 from tests.reports.small import MONDAY_MS

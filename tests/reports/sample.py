@@ -7,10 +7,10 @@ from random import Random
 from agent.states import UNATTRIBUTED
 from agent.tally import HOUR_MS, apportion
 from agent.tick import Finding, State
-from reports.gathered import Gathered
-from reports.identity import Violation
 from reports.prices import flat_price
 from reports.report import MOST_SPELLS, Report, build
+from reports.sources.gathered import Gathered
+from reports.sources.identity import Violation
 from reports.sums import AccountSum, Amounts, Identity, SpellRow, Stretch
 from reports.window import Span, Window
 from tests.reports.small import MONDAY_MS

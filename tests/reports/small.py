@@ -12,9 +12,9 @@ from agent.quantities import Amount
 from agent.states import StateSettings
 from agent.tally import HOUR_MS
 from agent.tick import Condition, Gpu, Hold, Holder, Tick, reading_of
-from reports.gathered import gather, together
 from reports.prices import PriceBook, flat_price
 from reports.report import MOST_SPELLS, Report, build
+from reports.sources.gathered import gather, together
 from reports.sums import snapshot
 from reports.window import Asked, journal_span, resolve
 

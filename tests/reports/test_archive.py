@@ -11,10 +11,10 @@ from agent.errors import ReportError
 from agent.tally import HOUR_MS
 from agent.tick import State
 from reports.archive import Archive, differences
-from reports.data import to_json
+from reports.forms.data import to_json
+from reports.forms.text import to_text
 from reports.frozen import frozen, thawed
 from reports.outline import Report, Revision
-from reports.text import to_text
 from tests.reports.made import Did, made
 from tests.reports.sample import sample_report
 from tests.reports.sample_sections import sample_sections

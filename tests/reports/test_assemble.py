@@ -5,11 +5,11 @@ from dataclasses import fields, replace
 import pytest
 
 from agent.tick import State
-from reports.assemble import NEEDS, sections
+from reports.content.assemble import NEEDS, sections
 from reports.facts import Facts, GpuFacts
+from reports.forms.text_sections import section_parts
 from reports.outline import Report
 from reports.sections import Sections
-from reports.text_sections import section_parts
 from tests.reports.made import H200, Did, before, hour, made, stay, tenure
 from tests.reports.small import day, report_of
 

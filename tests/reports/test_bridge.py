@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from agent.tally import HOUR_MS
 from agent.tick import State
-from reports.bridge import MOST_GROUPS, bridge
+from reports.content.bridge import MOST_GROUPS, bridge
 from reports.facts import Facts, GroupWeek, Week
 from reports.outline import Report
 from reports.sections import Group, Step

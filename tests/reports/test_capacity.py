@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent.tally import HOUR_MS
 from agent.tick import State
-from reports.capacity import capacity, percentile
+from reports.content.capacity import capacity, percentile
 from reports.facts import Facts, HourSum
 from reports.outline import Report
 from reports.sections import CapacityLine

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from agent.tick import State
-from reports import cells
+from reports.forms import cells
 from reports.outline import Decision, SpellLine
 from reports.window import Window
 from reports.wording import number, signed

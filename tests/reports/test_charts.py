@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from agent.tally import HOUR_MS
 from agent.tick import State
-from reports import charts
-from reports.colours import DARK, LIGHT, RAMP, STATES, contrast, luminance
 from reports.compared import Names
+from reports.forms import charts
+from reports.forms.colours import DARK, LIGHT, RAMP, STATES, contrast, luminance
+from reports.forms.svg import tidy
 from reports.outline import StateLine
 from reports.sections import CapacityLine, DayLine, ForecastLine, Group, GroupLine, Step
 from reports.sums import Amounts
-from reports.svg import tidy
 
 NAMES = Names("this week", "last week")
 HOSTILE = "</text><script>1</script>\"'&\n\u202e"

@@ -7,15 +7,15 @@ import pytest
 from agent.errors import ReportError
 from agent.tally import HOUR_MS
 from agent.tick import State
-from reports.assemble import sections
-from reports.bridge import bridge
 from reports.compared import Names, label, names
+from reports.content.assemble import sections
+from reports.content.bridge import bridge
+from reports.content.quality import quality
+from reports.content.scorecard import scores
+from reports.content.waste import waste
+from reports.content.weeks import week_of
 from reports.facts import Facts, Week
-from reports.html import to_html
-from reports.quality import quality
-from reports.scorecard import scores
-from reports.waste import waste
-from reports.weeks import week_of
+from reports.forms.html import to_html
 from reports.window import Span, Window, week_to_compare
 from tests.reports.made import H200, WEEK, WEEK_MS, Did, before, made
 

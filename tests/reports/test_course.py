@@ -10,9 +10,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from agent.tick import State
-from reports.course import Course, Growth, Look
-from reports.ledger import Account
-from reports.segments import SHRUNK, TOO_MUCH_MS
+from reports.sources.course import Course, Growth, Look
+from reports.sources.ledger import Account
+from reports.sources.segments import SHRUNK, TOO_MUCH_MS
 
 ENROLLED_MS = 1_794_787_200_123
 """Some moment of no whole second."""

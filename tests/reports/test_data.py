@@ -9,7 +9,7 @@ import pytest
 
 from agent.tally import HOUR_MS
 from agent.tick import Condition, Gpu, State
-from reports.data import to_json
+from reports.forms.data import to_json
 from reports.prices import PriceBook, default_prices
 from tests.reports.small import ALICE, BOB, Deed, Small, day, gpu, report_of, tamper
 

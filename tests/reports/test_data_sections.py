@@ -8,10 +8,10 @@ import pytest
 
 from agent.tally import HOUR_MS
 from agent.tick import State
-from reports.assemble import NEEDS, sections
-from reports.data import to_json
-from reports.data_sections import KEYS, sections_of
+from reports.content.assemble import NEEDS, sections
 from reports.facts import Facts, GpuFacts
+from reports.forms.data import to_json
+from reports.forms.data_sections import KEYS, sections_of
 from reports.outline import Report
 from reports.sections import (
     AssetLine,

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from reports.data import to_json
-from reports.identity import Violation
-from reports.long import COLUMNS
+from reports.forms.data import to_json
+from reports.forms.long import COLUMNS
 from reports.outline import Revision
+from reports.sources.identity import Violation
 from tests.reports.hostile import hostile
 from tests.reports.sample import sample_report
 from tests.reports.sample_sections import sample_sections

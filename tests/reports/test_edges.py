@@ -13,9 +13,9 @@ from agent.errors import ReportError
 from agent.quantities import Amount
 from agent.tally import HOUR_MS
 from agent.tick import Condition, Hold, State, Tick, reading_of
-from reports.edges import outside
-from reports.journal_facts import facts
 from reports.outline import Report
+from reports.sources.edges import outside
+from reports.sources.journal_facts import facts
 from reports.sums import Amounts, Outside
 from reports.window import Asked, Window, rfc3339
 from tests.reports.small import (

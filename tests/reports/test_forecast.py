@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from agent.tally import HOUR_MS
 from agent.tick import State
+from reports.content.forecast import HORIZON_MS, forecast
 from reports.facts import Facts, Week
-from reports.forecast import HORIZON_MS, forecast
 from reports.sections import ForecastLine
 from reports.window import Window
 from tests.reports.made import H200, WEEK, WEEK_MS, Did, before, hour, made

@@ -13,12 +13,12 @@ from agent.errors import ReportError, StoreError
 from agent.tally import DAY_MS, HOUR_MS
 from agent.tick import Finding, State
 from reports.facts import HourSum
-from reports.from_ledger import Drawn, gather_from
-from reports.ledger import Account, Known, Looks, Quantity, Seat
-from reports.ledger_facts import facts_from
 from reports.report import build
+from reports.sources.from_ledger import Drawn, gather_from
+from reports.sources.ledger import Account, Known, Looks, Quantity, Seat
+from reports.sources.ledger_facts import facts_from
 from reports.window import Window
-from tests.reports.small import MONDAY_MS
+from tests.reports.small import MINUTE_MS, MONDAY_MS
 
 WEEK = Window(from_ms=MONDAY_MS, to_ms=MONDAY_MS + 7 * DAY_MS)
 NOW_MS = WEEK.to_ms + 2 * DAY_MS
@@ -342,15 +342,16 @@ def test_a_store_that_began_in_mid_window_tells_from_then_on() -> None:
     }
 
 
-def test_a_journal_that_was_lost_leaves_what_nobody_saw() -> None:
-    """To the minute: the old one ends at hour 50.55, the new one begins at hour 53."""
+@pytest.mark.parametrize("begin", [53, 50.75])
+def test_a_journal_that_was_lost_leaves_what_nobody_saw(begin: float) -> None:
+    """To the minute: the old one ends at hour 50.55, the new one begins hours or minutes later."""
     old = Life(seat=C, pieces=[(-300, ACTIVE, BOB)], end=50.55)
-    new = Life(seat=C, pieces=[(53, FREE, ""), (60, ACTIVE, BOB)])
+    new = Life(seat=C, pieces=[(begin, FREE, ""), (60, ACTIVE, BOB)])
     drawn = gather(Memory([WORKING, old, new], interval=1 / 60))
     assert there(drawn)[C] == [(0, 168)]
-    assert told(drawn)[C, UNKNOWN, ""] == pytest.approx(2.45, abs=1 / 30)
+    assert told(drawn)[C, UNKNOWN, ""] == pytest.approx(begin - 50.55, abs=1 / 30)
     assert told(drawn)[C, ACTIVE, BOB] == pytest.approx(50.55 + 108, abs=1 / 30)
-    assert told(drawn)[C, FREE, ""] == 7
+    assert told(drawn)[C, FREE, ""] == 60 - begin
 
 
 @pytest.mark.parametrize("silent_since", [-5, -200])
@@ -376,8 +377,8 @@ def test_a_late_node_that_lost_its_journal_is_owed_from_the_beginning() -> None:
 
 
 def test_small_accounts_that_stores_still_tell_are_not_taken_for_new_ones() -> None:
-    """An owner had half an hour, long ago; after the journal was lost he has less, then more."""
-    old = Life(seat=C, pieces=[(-300, FREE, ""), (-9, ACTIVE, BOB), (-8.5, FREE, "")], end=50.9)
+    """An owner had some minutes, long ago; after the journal was lost he has less, then more."""
+    old = Life(seat=C, pieces=[(-300, FREE, ""), (-9, ACTIVE, BOB), (-8.8, FREE, "")], end=50.9)
     new = Life(seat=C, pieces=[(51.1, FREE, ""), (90, ACTIVE, BOB), (91, IDLE, BOB)])
     memory = Memory([WORKING, old, new])
     plain = memory.looks
@@ -428,11 +429,11 @@ def test_a_window_of_the_future_is_refused(now: float) -> None:
 
 @pytest.mark.parametrize("interval", [5 / 60, 1 / 360])
 def test_a_window_that_has_not_ended_is_told_up_to_now(interval: float) -> None:
-    """Not beyond, and less than one interval of it lacks; two looks will do."""
+    """Up to the last interval that ended a minute ago; looks at edges will do."""
     memory = Memory([WORKING, RESTING], interval=interval)
-    drawn = gather(memory, now_ms=ms(50) + 30_000)
+    drawn = gather(memory, now_ms=ms(50) + 3 * MINUTE_MS)
     until = hours(drawn.gathered.covered.to_ms)
-    assert 50 - interval <= until + 1 / 60 <= 50 + 1 / 60
+    assert until == pytest.approx(50 + (0 if interval > 1 / 60 else 2 / 60), abs=1e-6)
     assert told(drawn)[A, ACTIVE, ALICE] == pytest.approx(until - 10, abs=1e-5)
     assert there(drawn) == {A: [(0, until)], C: [(0, until)]}
     assert {one[0] for one in memory.asked} == {1}

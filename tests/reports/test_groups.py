@@ -2,8 +2,8 @@
 
 from agent.tally import HOUR_MS
 from agent.tick import State
+from reports.content.groups import group_of, groups
 from reports.facts import Facts
-from reports.groups import group_of, groups
 from reports.sections import Group
 from tests.reports.made import H200, Did, made
 

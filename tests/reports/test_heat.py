@@ -7,8 +7,8 @@ import pytest
 from agent.quantities import QUANTITIES
 from agent.tally import HOUR_MS
 from agent.tick import State
+from reports.content.heat import ALARMING, energy, heat, thermal_ms
 from reports.facts import Facts, GpuFacts
-from reports.heat import ALARMING, energy, heat, thermal_ms
 from reports.prices import Carbon, PriceBook
 from tests.reports.made import Did, hour, made
 from tests.reports.small import BOB, MONDAY_MS, Small, gpu, report_of

@@ -17,15 +17,15 @@ from hypothesis import strategies as st
 from agent.states import UNATTRIBUTED
 from agent.tally import HOUR_MS
 from agent.tick import State
-from reports.chapters import _PLANS
-from reports.html import to_html
-from reports.identity import Violation
-from reports.links import Links
+from reports.forms.chapters import _PLANS
+from reports.forms.html import to_html
+from reports.forms.links import Links
+from reports.forms.story import ALONE
 from reports.outline import Report
 from reports.prices import flat_price
 from reports.report import build
 from reports.sections import Sections
-from reports.story import ALONE
+from reports.sources.identity import Violation
 from reports.sums import AccountSum, Amounts
 from tests.reports.sample import (
     FROM_MS,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.html import _asset, to_html
+from reports.forms.html import _asset, to_html
 from tests.reports.sample import sample_report
 from tests.reports.sample_sections import sample_sections
 from tests.reports.test_html import hostile_page, two, week_of

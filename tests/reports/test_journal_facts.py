@@ -13,8 +13,8 @@ from agent.states import StateSettings
 from agent.tally import HOUR_MS
 from agent.tick import Condition, State, Xid
 from reports.facts import Facts, GpuFacts, HourSum, Life, Stay, Tenure
-from reports.journal_facts import facts, merge
 from reports.sections import Group
+from reports.sources.journal_facts import facts, merge
 from reports.sums import Amounts, Identity
 from reports.window import Window
 from tests.reports.small import ALICE, BOB, MINUTE_MS, MONDAY_MS, Small, day, gpu, reading

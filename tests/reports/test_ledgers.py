@@ -10,12 +10,12 @@ from agent.store import Series, Value
 from agent.tally import DAY_MS, HOUR_MS
 from agent.tick import State
 from exporters.rows import GPU, Row
-from reports.from_ledger import gather_from
-from reports.influx_ledger import InfluxLedger
-from reports.influxql import Points, any_of
-from reports.ledger import BEFORE_MS, Account, Seat
-from reports.prom_ledger import PromLedger
-from reports.runs import APART_MS, findings_of
+from reports.sources.from_ledger import gather_from
+from reports.sources.influx_ledger import InfluxLedger
+from reports.sources.influxql import Points, any_of
+from reports.sources.ledger import BEFORE_MS, Account, Seat
+from reports.sources.prom_ledger import PromLedger
+from reports.sources.runs import APART_MS, findings_of
 from reports.window import Window
 from tests.reports.small import MINUTE_MS, MONDAY_MS
 from tests.reports.test_store_sources import ledger_of, push

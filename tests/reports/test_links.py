@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.errors import ReportError
-from reports.links import Links, Unlinked
+from reports.forms.links import Links, Unlinked
 
 
 def test_a_gpu_has_its_view_in_the_window_of_the_report() -> None:

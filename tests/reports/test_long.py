@@ -11,8 +11,8 @@ import pytest
 from agent.tally import HOUR_MS
 from agent.tick import Condition, Holder, State
 from gputally.cli import main
-from reports.long import COLUMNS, FIGURES, to_csv
-from reports.parquet import to_parquet
+from reports.forms.long import COLUMNS, FIGURES, to_csv
+from reports.forms.parquet import to_parquet
 from reports.prices import Price, PriceBook, default_prices
 from reports.report import Report
 from reports.window import rfc3339

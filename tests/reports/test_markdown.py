@@ -6,8 +6,8 @@ from markdown_it import MarkdownIt
 
 from agent.tally import HOUR_MS
 from agent.tick import Holder
-from reports.markdown import to_markdown
-from reports.markdown_sections import escaped
+from reports.forms.markdown import to_markdown
+from reports.forms.markdown_sections import escaped
 from reports.wording import hours
 from tests.reports.small import Small, day, gpu, report_of
 

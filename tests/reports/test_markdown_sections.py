@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from agent.tick import State
-from reports.assemble import sections
+from reports.content.assemble import sections
 from reports.facts import Facts
-from reports.markdown import to_markdown
-from reports.markdown_sections import MarkdownPage, escaped_line, table
+from reports.forms.markdown import to_markdown
+from reports.forms.markdown_sections import MarkdownPage, escaped_line, table
 from reports.outline import Report
 from reports.sections import Quality, Sections, SizeLine
 from reports.wording import Column

@@ -15,9 +15,9 @@ from shutil import which
 import pytest
 
 from agent.errors import SettingsError
-from reports import pdf as module
-from reports.html import to_html
-from reports.pdf import to_pdf
+from reports.forms import pdf as module
+from reports.forms.html import to_html
+from reports.forms.pdf import to_pdf
 from tests.reports.sample import sample_report
 
 WeasyPrint = pytest.importorskip("weasyprint", exc_type=ImportError)
@@ -81,7 +81,7 @@ def test_its_text_can_be_taken_out(whole: bytes, tmp_path: Path) -> None:
 def test_it_keeps_no_date_so_that_it_is_the_same_each_time() -> None:
     """The same page gives the same bytes in another process whose hashes differ."""
     html = page("<h1>One</h1><p>text <b>bold</b></p><svg width=10 height=10><rect width=5 height=5 /></svg>")
-    code = "import sys; from reports.pdf import to_pdf; sys.stdout.buffer.write(to_pdf(sys.argv[1]))"
+    code = "import sys; from reports.forms.pdf import to_pdf; sys.stdout.buffer.write(to_pdf(sys.argv[1]))"
     others = [
         subprocess.run(
             [sys.executable, "-c", code, html],

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from agent.tally import HOUR_MS
 from agent.tick import State
+from reports.content.quality import quality
 from reports.facts import Facts
 from reports.outline import Report
 from reports.prices import Price, PriceBook, default_prices
-from reports.quality import quality
 from reports.sums import Identity
 from reports.window import Window
 from tests.reports.made import H200, WEEK, Did, before, made

@@ -2,8 +2,8 @@
 
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
+from reports.content.register import assets
 from reports.facts import Facts, Life, Stay
-from reports.register import assets
 from reports.sections import AssetLine
 from reports.sums import Identity
 from tests.reports.made import H200, Did, found, made, stay

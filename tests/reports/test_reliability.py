@@ -4,9 +4,9 @@ import pytest
 
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
+from reports.content.reliability import FAILURES, REPLACE, incidents_of, reliability
 from reports.facts import Facts, GpuFacts
 from reports.outline import Report
-from reports.reliability import FAILURES, REPLACE, incidents_of, reliability
 from rules.load import built_in
 from tests.reports.made import Did, found, made
 from tests.reports.small import MONDAY_MS

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from agent.tick import State
+from reports.content.scorecard import scores
 from reports.facts import Facts, GpuFacts, Week
 from reports.outline import Report
-from reports.scorecard import scores
 from reports.sections import Group, Score
 from reports.window import Window
 from tests.reports.made import H100, H200, WEEK, WEEK_MS, Did, before, found, made

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from agent.tally import HOUR_MS
 from agent.tick import State
+from reports.content.shape import days, heat_map
 from reports.facts import Facts, HourSum
 from reports.outline import Report
 from reports.sections import HeatMap
-from reports.shape import days, heat_map
 from reports.window import Window, moment_of, zone
 from tests.reports.made import H200, Did, amounts, hour, made
 from tests.reports.small import MONDAY_MS

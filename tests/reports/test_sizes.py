@@ -4,9 +4,9 @@ import pytest
 
 from agent.tally import HOUR_MS
 from agent.tick import State
+from reports.content.sizes import sizes, slices_of
 from reports.facts import Facts, Tenure
 from reports.sections import SizeLine
-from reports.sizes import sizes, slices_of
 from reports.sums import SpellRow
 from tests.reports.made import H200, Did, made, spell, tenure
 

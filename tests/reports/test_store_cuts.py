@@ -8,11 +8,11 @@ import pytest
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
 from reports.facts import HourSum
-from reports.from_ledger import gather_from
-from reports.ledger import Account, Known, Looks, Quantity, Seat
 from reports.outline import Report
 from reports.prices import PriceBook
 from reports.report import build
+from reports.sources.from_ledger import gather_from
+from reports.sources.ledger import Account, Known, Looks, Quantity, Seat
 from reports.window import Window
 from tests.reports.small import MINUTE_MS, MONDAY_MS
 from tests.reports.test_money import book

@@ -17,14 +17,14 @@ from exporters import line_protocol, remote_write
 from exporters.rows import GPU, Row
 from gputally.cli import main
 from gputally.journals import opened
-from reports.from_ledger import gather_from
-from reports.gathered import Gathered
-from reports.influx_ledger import InfluxLedger
-from reports.influxql import Influx
-from reports.ledger import Ledger
-from reports.ledger_facts import facts_from
-from reports.prom_ledger import PromLedger
 from reports.report import build
+from reports.sources.from_ledger import gather_from
+from reports.sources.gathered import Gathered
+from reports.sources.influx_ledger import InfluxLedger
+from reports.sources.influxql import Influx
+from reports.sources.ledger import Ledger
+from reports.sources.ledger_facts import facts_from
+from reports.sources.prom_ledger import PromLedger
 from reports.window import Window
 from tests.reports import fleet
 from tests.reports.fleet import HOUR_STEPS, START_MS, STEP_MS, WEEK_STEPS, Node, Truth, gpu_of, plan

@@ -7,7 +7,7 @@ import pytest
 
 from agent.tally import HOUR_MS
 from agent.tick import Condition, Gpu, Holder
-from reports.text import to_text
+from reports.forms.text import to_text
 from reports.window import Asked
 from reports.wording import cells, cut, hours, percent, printable
 from tests.reports.small import ALICE, Deed, Small, day, gpu, report_of, tamper

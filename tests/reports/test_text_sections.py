@@ -6,10 +6,10 @@ import pytest
 
 from agent.tally import HOUR_MS
 from agent.tick import State
-from reports.assemble import sections
+from reports.content.assemble import sections
 from reports.facts import Facts
+from reports.forms.text_sections import PARTS, section_parts
 from reports.sections import Group, Sections
-from reports.text_sections import PARTS, section_parts
 from reports.window import Window
 from reports.wording import cells
 from tests.reports.hostile import hostile

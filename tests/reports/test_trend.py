@@ -4,7 +4,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from reports.trend import Point, level, trend
+from reports.content.trend import Point, level, trend
 
 
 def line(*values: float) -> list[Point]:

@@ -4,8 +4,8 @@ import pytest
 
 from agent.tally import HOUR_MS
 from agent.tick import State
+from reports.content.waste import waste
 from reports.facts import Facts
-from reports.waste import waste
 from tests.reports.made import H200, Did, before, made, spell, tenure
 
 WORK = {H200: {State.ACTIVE: 168.0}}

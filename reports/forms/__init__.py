@@ -1,0 +1,1 @@
+"""Writes a report: text, Markdown, page, PDF, tables, JSON."""
