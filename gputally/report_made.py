@@ -14,6 +14,7 @@ from gputally.progress import Progress
 from gputally.settings import Settings, journal_path
 from gputally.sources import JournalSource, Source, StoreSource, Told
 from reports.content.assemble import sections
+from reports.content.decisions import decide
 from reports.content.past import nearly_whole
 from reports.content.weeks import WEEKS_BEFORE, week_of
 from reports.facts import Week
@@ -125,7 +126,8 @@ class _Maker:
             missing={**told.facts.missing, **past.missing},
         )
         progress(reads)
-        return replace(report, sections=sections(report, facts))
+        report = replace(report, sections=sections(report, facts))
+        return replace(report, decisions=decide(report))
 
     def _read(self, window: Window, share: Callable[[float], None]) -> Told:
         return self._source.read(window, share, self._book.cuts(window.from_ms, window.to_ms))

@@ -9,6 +9,7 @@ from itertools import islice
 from agent.states import UNATTRIBUTED
 from agent.tally import HOUR_MS
 from agent.tick import State
+from reports.content.outlook import urgent, worthwhile
 from reports.outline import Decision, GpuLine, OwnerLine, Report
 from reports.sums import owner_of
 from reports.wording import hours, percent
@@ -29,8 +30,11 @@ WEEK_MS = 168 * HOUR_MS
 
 
 def decide(report: Report) -> tuple[Decision, ...]:
-    """Give what stands out, wrong accounts first, then by GPU time."""
+    """Give what stands out: wrong accounts first, then what is urgent by its sections, then by GPU time."""
+    sections = report.sections
+    first = [*_identity(report), *(urgent(report, sections) if sections else ())]
     found = [
+        *(worthwhile(report, sections) if sections else ()),
         *_idle(report),
         *_unknown(report),
         *_down(report),
@@ -39,7 +43,9 @@ def decide(report: Report) -> tuple[Decision, ...]:
         *_barely_busy(report),
     ]
     found.sort(key=lambda decision: (-decision.gpu_ms, decision.kind, decision.text))
-    return (*_identity(report), *found)[:MOST]
+    if any(one.kind == "return" for one in found):  # it says of free GPUs what to do with them
+        found = [one for one in found if one.kind != "free"]
+    return (*first, *found)[:MOST]
 
 
 def _decision(kind: str, gpu_ms: int, cost: float | None, text: str) -> Decision:

@@ -111,7 +111,9 @@ def cost_cells(report: Report, cost: float | None) -> list[str]:
 
 
 def amount(report: Report, one: Decision) -> str:
-    """Give the GPU time and the money that hang on a decision."""
+    """Give the GPU time and the money that hang on a decision; nothing where it is about none."""
+    if not one.gpu_ms:
+        return ""
     cost = "" if one.cost is None else f", {report.prices.title} {money(one.cost)}"
     return f"{hours(one.gpu_ms)} GPU-h{cost}"
 

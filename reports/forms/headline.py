@@ -31,6 +31,10 @@ _CHAPTERS = {
     "free": "capacity",
     "drained": "hours",
     "barely_busy": "owners",
+    "buy": "forecast",
+    "replace": "reliability",
+    "return": "capacity",
+    "resize": "sizes",
 }
 """Where more is said of a decision of that kind."""
 
@@ -255,8 +259,8 @@ def _deed(story: Story, one: Decision) -> Deed:
     cost = "" if one.cost is None else money(one.cost)
     return Deed(
         text=one.text[:1].upper() + one.text[1:],
-        gpu_hours=f"{hours(one.gpu_ms)} GPU-h",
-        gpus=f"{story.gpus(one.gpu_ms):,.1f} GPUs",
+        gpu_hours=f"{hours(one.gpu_ms)} GPU-h" if one.gpu_ms else "",
+        gpus=f"{story.gpus(one.gpu_ms):,.1f} GPUs" if one.gpu_ms else "",
         cost=cost,
         anchor=_CHAPTERS.get(one.kind, ""),
     )

@@ -43,7 +43,8 @@ def _decisions(page: MarkdownPage) -> Iterator[str]:
     if not page.report.decisions:
         yield "Nothing stands out."
     for number, decision in enumerate(page.report.decisions, 1):
-        yield f"{number}. {escaped(decision.text)} ({cells.amount(page.report, decision)})"
+        amount = cells.amount(page.report, decision)
+        yield f"{number}. {escaped(decision.text)}{f' ({amount})' if amount else ''}"
 
 
 def _columns(texts: Iterable[str], figures: Iterable[str]) -> list[Column]:

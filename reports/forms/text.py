@@ -57,7 +57,8 @@ def _decisions(page: Page) -> Iterator[str]:
     if not page.report.decisions:
         yield "  nothing stands out"
     for number, decision in enumerate(page.report.decisions, 1):
-        yield page.item(f"{decision.text} [{cells.amount(page.report, decision)}]", f"{number}. ")
+        amount = cells.amount(page.report, decision)
+        yield page.item(f"{decision.text} [{amount}]" if amount else decision.text, f"{number}. ")
 
 
 def _costs(report: Report) -> list[Column]:

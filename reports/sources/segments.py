@@ -55,11 +55,13 @@ def segments_of(looks: Iterable[Look]) -> Sequence[Segment]:
     now = Segment()
     found = [now]
     stale: dict[Account, float] = {}
+    gone: Segment | None = None
     for look in looks:
         if now.looks and _began_anew(now, look):
-            stale = _stale(look, now)
-            now = Segment()
+            gone, stale, now = now, {}, Segment()
             found.append(now)
+        if gone and look.end_ms - gone.looks[-1].end_ms <= STALE_MS:
+            stale |= _stale(look, gone)
         fresh = _without(look, stale)
         if now.looks:
             before = now.looks[-1]
@@ -99,7 +101,7 @@ def _began_anew(segment: Segment, look: Look) -> bool:
 
 
 def _stale(look: Look, gone: Segment) -> dict[Account, float]:
-    """Tell what a store goes on telling of owners in a journal that was lost, at the first look after that.
+    """Tell what a store goes on telling of owners in a journal that was lost, at a look soon after that.
 
     It has not grown, or is more than the new journal can have. Where all accounts are older, a copy of the
     journal was put back, and none is stale.
