@@ -3,7 +3,6 @@
 What carries questions to stores, for rules and reports alike; urllib3 is loaded only where a store is asked.
 """
 
-import base64
 import json
 import ssl
 import time
@@ -34,8 +33,8 @@ class TooLongError(Exception):
 class Asker:
     """One server. Its address may have a path, as `/select/0/prometheus` of a cluster has.
 
-    The token is read once; `scheme` goes before it. `longest` bounds an answer, in bytes. Raises
-    SettingsError for what cannot be meant.
+    The token is read once; `scheme` goes before it. `tenant` is whose series are meant, for Mimir and its
+    like. `longest` bounds an answer, in bytes. Raises SettingsError for what cannot be meant.
     """
 
     def __init__(
@@ -44,8 +43,7 @@ class Asker:
         *,
         token_file: Path | None = None,
         ca_file: Path | None = None,
-        username: str = "",
-        password_file: Path | None = None,
+        tenant: str = "",
         scheme: str = "Bearer",
         longest: int | None = None,
     ) -> None:
@@ -63,9 +61,10 @@ class Asker:
         self._headers = {"User-Agent": "gputally", "Accept-Encoding": "gzip"}
         if token_file is not None:
             self._headers["Authorization"] = f"{scheme} {_secret(token_file)}"
-        elif username:
-            pair = f"{username}:{_secret(password_file) if password_file else ''}"
-            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        if tenant:
+            if not (tenant.isascii() and tenant.isprintable()):
+                raise SettingsError("--tenant must be plain letters")
+            self._headers["X-Scope-OrgID"] = tenant
         try:
             tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
         except (OSError, ValueError) as error:

@@ -61,6 +61,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--token-file", type=Path, metavar="FILE", help="a token for the store")
     parser.add_argument("--ca-file", type=Path, metavar="FILE", help="who signed the store's certificate")
+    parser.add_argument("--tenant", default="", metavar="NAME", help="whose series: Mimir's X-Scope-OrgID")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="default: /etc/gputally/gputally.toml")
     window = parser.add_mutually_exclusive_group()
     window.add_argument("--week", default="", metavar="2026-W47", help="an ISO week")

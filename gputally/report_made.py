@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from agent.clock import now_ms
 from agent.errors import ReportError, SettingsError
@@ -22,6 +22,9 @@ from reports.price_file import price_book
 from reports.prices import PriceBook
 from reports.report import Report, build
 from reports.window import Asked, Span, Window, before, resolve, week_to_compare
+
+if TYPE_CHECKING:
+    from agent.store import Store
 
 QUIET_SECONDS = 2.0
 MOST_WEEKS = 60
@@ -176,19 +179,20 @@ class _Place(NamedTuple):
     database: str
     token_file: Path | None
     ca_file: Path | None
+    tenant: str
 
 
 def _place(options: argparse.Namespace, settings: Settings) -> _Place | None:
     """Find the store that is meant: by the options, else by the settings; None where journals are."""
     if options.source:
-        return _Place(options.source, options.database, options.token_file, options.ca_file)
-    for name in ("database", "token_file", "ca_file"):
+        return _Place(options.source, options.database, options.token_file, options.ca_file, options.tenant)
+    for name in ("database", "token_file", "ca_file", "tenant"):
         if getattr(options, name):
             raise SettingsError(f"--{name.replace('_', '-')} is for a store: name it with --source URL")
     told = settings.report
     if options.journal is None and told.source:
         files = [Path(name) if name else None for name in (told.token_file, told.ca_file)]
-        return _Place(told.source, told.database, *files)
+        return _Place(told.source, told.database, files[0], files[1], told.tenant)
     if options.schema:
         raise SettingsError("--schema is for a store: name it with --source URL")
     return None
@@ -221,6 +225,18 @@ def _journals(
         yield JournalSource(journals, settings.report.pool_label, missing or {})
 
 
+def _store_at(place: _Place, longest: int | None = None) -> "Store":
+    from agent.store import Store  # noqa: PLC0415  it needs urllib3
+
+    return Store(
+        place.url,
+        token_file=place.token_file,
+        ca_file=place.ca_file,
+        tenant=place.tenant,
+        longest=longest,
+    )
+
+
 def _store(place: _Place, settings: Settings, at_ms: int) -> StoreSource:
     label = settings.report.pool_label
     if place.database:
@@ -235,10 +251,9 @@ def _store(place: _Place, settings: Settings, at_ms: int) -> StoreSource:
             longest=LONGEST_ANSWER,
         )
         return StoreSource(InfluxLedger(database, label), at_ms)
-    from agent.store import Store  # noqa: PLC0415
     from reports.sources.prom_ledger import PromLedger  # noqa: PLC0415
 
-    store = Store(place.url, token_file=place.token_file, ca_file=place.ca_file, longest=LONGEST_ANSWER)
+    store = _store_at(place, LONGEST_ANSWER)
     return StoreSource(PromLedger(store, label), at_ms)
 
 
@@ -247,7 +262,6 @@ def _foreign(
     place: _Place, options: argparse.Namespace, settings: Settings, asked: Asked, at_ms: int
 ) -> Iterator[JournalSource]:
     """Make a journal of what another exporter told, and read that."""
-    from agent.store import Store  # noqa: PLC0415  it needs urllib3
     from gputally.foreign import foreign_journal, remarks_of  # noqa: PLC0415
 
     spans = [Span(first_ms=0, last_ms=at_ms, enrolled_ms=0)]
@@ -256,7 +270,7 @@ def _foreign(
     for _ in range(_weeks(options)):
         first = before(first)
     other = _other(options, window, spans) or first
-    store = Store(place.url, token_file=place.token_file, ca_file=place.ca_file)
+    store = _store_at(place)
     progress: list[Progress] = []
 
     def show(done: int, total: int) -> None:

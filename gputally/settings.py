@@ -86,6 +86,7 @@ class ReportSettings:
     database: str = ""
     token_file: str = ""
     ca_file: str = ""
+    tenant: str = ""
     schedule: str = ""
     schedule_folder: str = ""
     schedule_formats: tuple[str, ...] = ("html", "json")

@@ -61,7 +61,8 @@ def segments_of(looks: Iterable[Look]) -> Sequence[Segment]:
             gone, stale, now = now, {}, Segment()
             found.append(now)
         if gone and look.end_ms - gone.looks[-1].end_ms <= STALE_MS:
-            stale |= _stale(look, gone)
+            own = now.looks[-1].seconds if now.looks else {}
+            stale |= {one: value for one, value in _stale(look, gone).items() if one not in own}
         fresh = _without(look, stale)
         if now.looks:
             before = now.looks[-1]

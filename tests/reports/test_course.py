@@ -212,7 +212,13 @@ def test_a_lost_journal_leaves_a_time_that_nobody_knows(
     then, now = (seconds_of(one) for one in (lived.upto(before[-1]), anew.upto(after[0])))
     if not any(now[account] < value - SHRUNK for account, value in then.items() if account in now):
         return  # so little was lost that nobody can see it
-    if any(value and value == now.get(account) for account, value in then.items() if account.owner):
+    shown = [seconds_of(anew.upto(at_ms)) for at_ms in after]
+    if any(
+        value and value == one.get(account)
+        for account, value in then.items()
+        if account.owner
+        for one in shown
+    ):
         return  # to the ms what the owner had before: taken for what the store still tells
     looks = [look(lived, at_ms) for at_ms in before] + [look(anew, at_ms) for at_ms in after]
     course = Course(looks, lived.since_ms)
@@ -237,6 +243,7 @@ def test_stores_that_still_tell_of_a_lost_journal_confuse_nobody() -> None:
     looks = [
         look(old, 3_600_000),
         look(old, 40_000_000),
+        look(new, new.since_ms + 300_000),  # it looked back less far
         at(new.since_ms + 600_000),  # nobody worked yet in the new journal: the old account is still told
         at(new.since_ms + 3_600_000),
         look(new, new.since_ms + 7_200_000),

@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 from typing import Any
 
 import pytest
 
-from agent.store import Series, Value
+from agent.errors import SettingsError
+from agent.store import Series, Store, Value
 from agent.tally import DAY_MS, HOUR_MS
 from agent.tick import State
 from exporters.rows import GPU, Row
@@ -214,3 +217,31 @@ def test_two_replicas_of_everything_count_once() -> None:
         State.FREE: pytest.approx(0.99 * DAY_MS, abs=20_000),
     }
     assert sum(row.amounts.elapsed_ms for row in drawn.gathered.rows) == DAY_MS
+
+
+def test_a_tenant_is_named_in_every_question() -> None:
+    """Mimir keeps series of several; what cannot be a header is refused."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            asked.append(self.headers["X-Scope-OrgID"])
+            self.rfile.read(int(self.headers["Content-Length"]))
+            body = b'{"status": "success", "data": {"resultType": "vector", "result": []}}'
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        store = Store(f"http://127.0.0.1:{server.server_port}", tenant="hall2")
+        assert store.values("up", 0) == []
+        store.close()
+        server.shutdown()
+    assert asked == ["hall2"]
+    with pytest.raises(SettingsError, match="--tenant must be plain letters"):
+        Store("http://127.0.0.1:1", tenant="hall\r\n2")
