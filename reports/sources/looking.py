@@ -62,19 +62,23 @@ def _at_edges(
     soon = [at_ms + SOON_MS for at_ms in edges[1:-1]]
     for at_ms in sorted({*edges, *soon}):
         _take(looks, _looks(ledger, [at_ms], None))
+    first_ms = edges[0]
+    made = {seat: Course(found, first_ms) for seat, found in looks.items()}
     for after_ms in (SOON_MS, BACK_MS):
-        late = [seat for seat, found in looks.items() if not _reaches(found, edges)]
+        late = [seat for seat, found in looks.items() if not _reaches(made[seat], found, edges)]
         if late and edges[-1] + after_ms <= now_ms:
-            for at_ms in (edges[0], edges[-1]):
-                _take(looks, _looks(ledger, [at_ms + after_ms], late if len(late) <= MOST_AT_ONCE else None))
+            for at_ms in (first_ms, edges[-1]):
+                more = _looks(ledger, [at_ms + after_ms], late if len(late) <= MOST_AT_ONCE else None)
+                _take(looks, more)
+                made |= {seat: Course(looks[seat], first_ms) for seat in more}
     if edges[-1] + BACK_MS > now_ms:
         edges = (*edges[:-1], edges[-1] - BACK_MS)
     times = Counter(seat.uuid for seat in looks.keys() | set(known))
-    courses: Courses = {}
-    for seat, found in looks.items():
-        course = Course(found, edges[0])
-        if _reaches(found, edges) and course.is_whole and times[seat.uuid] == 1:
-            courses[seat] = course
+    courses = {
+        seat: made[seat]
+        for seat, found in looks.items()
+        if _reaches(made[seat], found, edges) and made[seat].is_whole and times[seat.uuid] == 1
+    }
     new = {seat: course for seat, course in courses.items() if course.enrolled_ms > edges[0]}
     for seat in _known_before(ledger, new, edges):
         del courses[seat]  # it is not new: its journal is
@@ -102,12 +106,11 @@ def _take(looks: dict[Seat, list[Look]], more: Mapping[Seat, Sequence[Look]]) ->
         looks[seat] = sorted([*looks[seat], *found], key=lambda look: look.end_ms)
 
 
-def _reaches(looks: Sequence[Look], edges: Sequence[int]) -> bool:
-    """Tell whether looks reach from the first edge, or from when the GPU was enrolled, to the last.
+def _reaches(course: Course, looks: Sequence[Look], edges: Sequence[int]) -> bool:
+    """Tell whether a course reaches from the first edge, or from when the GPU was enrolled, to the last.
 
-    Of those between there must be one near each edge between.
+    Of its looks there must be one near each edge between.
     """
-    course = Course(looks, edges[0])
     if course.begin_ms > max(edges[0], course.enrolled_ms) or course.end_ms < edges[-1]:
         return False
     between = (at_ms for at_ms in edges[1:-1] if at_ms > course.enrolled_ms)
