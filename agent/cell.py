@@ -52,11 +52,11 @@ class Cell:
         return int(_BEAT.unpack(self.memory[_BEATS])[0])
 
     def read(self) -> InCall | None:
-        """Tell the call in progress, if there is one."""
+        """Tell the call in progress, if there is one; a name that is being written may be cut short."""
         since_ns, index = HEAD.unpack(self.memory[NUMBERS])
         if not since_ns:
             return None
-        return InCall(since_ns, index, self.memory[_NAME].rstrip(b"\0").decode("ascii", "replace"))
+        return InCall(since_ns, index, self.memory[_NAME].partition(b"\0")[0].decode("ascii", "replace"))
 
     def close(self) -> None:
         """Let go of the memory; doing so twice is harmless."""

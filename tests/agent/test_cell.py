@@ -67,6 +67,12 @@ def test_closing_twice_closes_nobody_elses_file(cell: Cell, tmp_path: Path) -> N
     assert (tmp_path / "file").read_text(encoding="ascii") == "still open"
 
 
+def test_a_name_of_two_calls_ends_where_one_of_them_does(cell: Cell) -> None:
+    """While a name is written over another, the end of the longer one may still stand behind the shorter."""
+    begin(cell.memory, 1, 0, padded("ff")[:3] + padded("g" * 39)[3:])
+    assert cell.read() == InCall(1, 0, "ff")
+
+
 def test_a_reader_never_sees_half_a_number(cell: Cell) -> None:
     """While another process writes without rest, each moment and each GPU that is read was written so.
 

@@ -1,27 +1,26 @@
 """What goes wrong with GPUs and drivers, drilled with real processes on the simulated driver.
 
-Each fault is set by wall time, and pages are judged by the ends of their intervals, however slow the machine.
+A test chooses the moments of its faults as it goes, and judges pages by the ends of their intervals.
 """
 
 import json
 import math
 import re
 import time
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pytest
 
 from agent.prober import MOST_STUCK_TO_TRY
 from tests.command.journals import check_identity, rows, seconds
+from tests.command.moments import PATCH, happen, moment
 from tests.command.pages import Page, Pages, check_kept, of_gpu, ups, value
 from tests.command.processes import gputally, is_gone, is_stuck, running
 from tests.command.waiting import until
 
 OTHERS = (0, 1, 2, 4, 5, 6, 7)
 """All GPUs but the one at index 3, to which things happen here."""
-SOON = """
+SOON = f"""{PATCH}
 from agent import prober, sampler
 prober.HUNG_SECONDS, prober.SURE_SECONDS = 1.0, 0.3
 prober.TRY_AGAIN_SECONDS = (2.0,)
@@ -37,32 +36,21 @@ def simulated(*faults: str, gpus: int = 8, interval: float = 1, model: str = "h2
     return ("--simulate", text, "--interval", str(interval), "--port", "0", "--journal", "j.db")
 
 
-@cache
-def start_seconds() -> float:
-    """Measure how long a command takes to start here, to tell how long an agent needs to show its GPUs."""
-    began = time.monotonic()
-    with TemporaryDirectory() as folder:
-        gputally(Path(folder), "--version")
-    return 3 + 6 * (time.monotonic() - began)
-
-
-def start_of_faults() -> int:
-    """Choose a whole second, late enough for an agent that starts now to show its GPUs before."""
-    return math.ceil(start_seconds() + time.time())
-
-
 def test_a_gpu_that_is_lost_is_down_alone_and_comes_back(tmp_path: Path) -> None:
     """It is down at the end of the interval, the others keep all they show, and no counter ever goes down.
 
     Meanwhile another GPU is reset, and at last the probe is killed.
     """
-    at = start_of_faults()
-    faults = f"lost=3@{at}..{at + 3}", f"restart=5@{at + 2}"
+    faults = f"lost=3@{moment(0)}..{moment(2)}", f"restart=5@{moment(1)}"
     with running(tmp_path, *simulated(*faults), patch=SOON) as agent:
         agent.shows_gpus(8)
         pages = Pages(agent)
-        pages.until(at + 1)
-        back = pages.until_page(lambda page: ups(page) == 8 and max(pages.taken) > at + 2, "all GPUs again")
+        pages.look()
+        at = happen(tmp_path, 0)
+        gone = pages.until_page(lambda page: value(page, "gpu_up", 3) == 0, "the loss")
+        pages.until(happen(tmp_path, 1) + 1)
+        end = happen(tmp_path, 2)
+        back = pages.until_page(lambda page: ups(page) == 8 and max(pages.taken) > end, "all GPUs again")
         first = agent.probe()
         first.kill()
         until(lambda: any(probe.pid != first.pid for probe in agent.probes()), "another probe")
@@ -70,8 +58,8 @@ def test_a_gpu_that_is_lost_is_down_alone_and_comes_back(tmp_path: Path) -> None
         pages.until_page(lambda page: ups(page) == 8, "all GPUs once more")
         assert agent.end() == 0
 
-    before, after = pages.between(0, at), pages.between(back)
-    down = pages.between(at + 0.5, at + 3)
+    before, after = pages.between(0, at - 0.5), pages.between(back)
+    down = pages.between(gone, end - 0.5)
     assert down
     for page in down:
         assert value(page, "gpu_up", 3) == 0
@@ -100,18 +88,18 @@ def test_a_gpu_that_is_lost_is_down_alone_and_comes_back(tmp_path: Path) -> None
 
 def test_a_gpu_that_hangs_is_named_and_costs_the_others_nothing(tmp_path: Path) -> None:
     """The others are read on, no page is old, and once the GPU answers it is taken in again."""
-    at = start_of_faults()
     interval = 2.0
-    arguments = simulated(f"hang=3@{at}..{at + 5}", interval=interval)
+    arguments = simulated(f"hang=3@{moment(0)}..{moment(1)}", interval=interval)
     with running(tmp_path, *arguments, patch=SOON) as agent:
         agent.shows_gpus(8)
         pages = Pages(agent)
-        pages.until(at)
+        happen(tmp_path, 0)
         named = pages.until_page(lambda page: value(page, "gpu_up", 3) == 0, "the GPU that hangs")
         page = pages.taken[named]
         assert value(page, "gpu_state", 3, state="down") == 1
         assert page["gputally_stuck_probes", frozenset()] >= 1
-        pages.until(at + 5)
+        pages.until(named + 2 * interval)
+        happen(tmp_path, 1)
         pages.until_page(lambda page: ups(page) == 8, "all GPUs again")
         until(lambda: agent.value("gputally_stuck_probes") == 0, "the end of those that hung")
         assert len(agent.probes()) == 1
@@ -133,9 +121,10 @@ def test_a_gpu_that_hangs_is_named_and_costs_the_others_nothing(tmp_path: Path) 
 @pytest.mark.parametrize("named", [False, True], ids=["just begun", "named"])
 def test_an_end_does_not_wait_for_a_probe_that_hangs(tmp_path: Path, named: bool) -> None:  # noqa: FBT001
     """SIGTERM ends the agent within 5 s; the probe that hangs is not killed, and lives on."""
-    at = start_of_faults()
-    with running(tmp_path, *simulated(f"hang=1@{at}", gpus=2), patch=SOON if named else "") as agent:
+    fault = f"hang=1@{moment(0)}"
+    with running(tmp_path, *simulated(fault, gpus=2), patch=SOON if named else PATCH) as agent:
         agent.shows_gpus()
+        happen(tmp_path, 0)
         stuck = until(lambda: [probe for probe in agent.probes() if is_stuck(probe)], "a probe that hangs")[0]
         if named:
             until(lambda: agent.value("gputally_stuck_probes") == 1, "its name on the page")
@@ -153,9 +142,9 @@ def test_an_end_does_not_wait_for_a_probe_that_hangs(tmp_path: Path, named: bool
 @pytest.mark.slow
 def test_many_gpus_that_hang_leave_few_processes(tmp_path: Path) -> None:
     """However many GPUs hang one after the other, what is left is read, and processes are few."""
-    at = start_of_faults()
-    with running(tmp_path, *simulated(f"hang=0-4@{at}"), patch=SOON) as agent:
+    with running(tmp_path, *simulated(f"hang=0-4@{moment(0)}"), patch=SOON) as agent:
         agent.shows_gpus(8)
+        happen(tmp_path, 0)
         pages, most = Pages(agent), 0
 
         def few() -> bool:
@@ -199,12 +188,12 @@ def test_no_page_is_older_than_two_intervals_though_a_gpu_hangs(tmp_path: Path, 
 @pytest.mark.slow
 def test_a_probe_that_crashes_is_replaced(tmp_path: Path) -> None:
     """A driver call that ends the probe leaves unknown time, and every second is accounted for."""
-    at = start_of_faults()
-    with running(tmp_path, *simulated(f"crash=1@{at}..{at + 1}", gpus=2), patch=SOON) as agent:
+    with running(tmp_path, *simulated(f"crash=1@{moment(0)}..{moment(1)}", gpus=2), patch=SOON) as agent:
         agent.shows_gpus()
+        happen(tmp_path, 0)
         until(lambda: (agent.value("gputally_probe_restarts_total") or 0) >= 1, "the end of the probe")
         pages = Pages(agent)
-        pages.until(at + 2)
+        pages.until(happen(tmp_path, 1) + 1)
         pages.until_page(lambda page: ups(page) == 2, "both GPUs again")
         assert agent.end() == 0
         assert agent.said.count("WARNING the GPUs cannot be read now: it ended with exit code -11") == 1
@@ -232,9 +221,10 @@ WORDS = {
 )
 def test_a_driver_that_is_not_there_at_first_is_found_when_it_comes(tmp_path: Path, fault: str) -> None:
     """The agent starts without a driver, says once what to do, and reads the GPUs once they are there."""
-    with running(tmp_path, *simulated(f"{fault}@0..{start_of_faults()}", gpus=2), patch=SOON) as agent:
+    with running(tmp_path, *simulated(f"{fault}@0..{moment(0)}", gpus=2), patch=SOON) as agent:
         until(lambda: WORDS[fault] in agent.said, "what to do")
         assert agent.value("gputally_probe_up") in (None, 0)
+        happen(tmp_path, 0)
         agent.shows_gpus()
         assert agent.value("gputally_probe_up") == 1
         assert agent.end() == 0
@@ -245,33 +235,34 @@ def test_a_driver_that_is_not_there_at_first_is_found_when_it_comes(tmp_path: Pa
 
 def test_a_driver_that_is_replaced_is_followed(tmp_path: Path) -> None:
     """It is unloaded, its library is of another version for a while, and then all is read again."""
-    at = start_of_faults()
-    faults = f"unloaded@{at}..{at + 2}", f"mismatch@{at + 2}..{at + 4}"
+    faults = f"unloaded@{moment(0)}..{moment(1)}", f"mismatch@{moment(1)}..{moment(2)}"
     with running(tmp_path, *simulated(*faults, gpus=2), patch=SOON) as agent:
         agent.shows_gpus()
         pages = Pages(agent)
-        pages.until(at)
-        until(lambda: WORDS["mismatch"] in agent.said, "the second sentence")
-        pages.until(at + 5)
-        pages.until_page(lambda page: ups(page) == 2, "both GPUs again")
+        pages.look()
+        at = happen(tmp_path, 0)
+        until(lambda: pages.look() and WORDS["unloaded"] in agent.said, "the first sentence")
+        happen(tmp_path, 1)
+        until(lambda: pages.look() and WORDS["mismatch"] in agent.said, "the second sentence")
+        end = happen(tmp_path, 2)
+        back = pages.until_page(lambda page: ups(page) == 2 and max(pages.taken) > end, "both GPUs again")
         assert agent.end() == 0
-        assert WORDS["unloaded"] in agent.said
-    check_kept(pages.between(0, at), 0, 1)
+    check_kept(pages.between(0, at - 0.5), 0, 1)
     pages.check_counters()
     check_identity(tmp_path / "j.db")
-    assert 2 * 3 < seconds(tmp_path / "j.db", "unknown") < 2 * 20
+    assert 2 * (end - at - 1) <= seconds(tmp_path / "j.db", "unknown") <= 2 * (back - at + 2)
 
 
 @pytest.mark.slow
 def test_a_gpu_that_is_taken_out_is_missing_until_it_is_put_back(tmp_path: Path) -> None:
     """Without a restart it is lost, then missing, and so down; put back, it is read under its old name."""
-    at = start_of_faults()
-    with running(tmp_path, *simulated(f"removed=1@{at}..{at + 5}", gpus=3), patch=SOON) as agent:
+    with running(tmp_path, *simulated(f"removed=1@{moment(0)}..{moment(1)}", gpus=3), patch=SOON) as agent:
         agent.shows_gpus(3)
         pages = Pages(agent)
-        pages.until(at + 1)
-        pages.until_page(lambda page: ups(page) == 2, "the two that are left")
-        pages.until(at + 6)
+        happen(tmp_path, 0)
+        gone = pages.until_page(lambda page: ups(page) == 2, "the two that are left")
+        pages.until(gone + 4)
+        end = happen(tmp_path, 1)
         pages.until_page(lambda page: ups(page) == 3, "all three")
         pages.until(max(pages.taken) + 1)
         pids = {probe.pid for probe in agent.probes()}
@@ -281,23 +272,27 @@ def test_a_gpu_that_is_taken_out_is_missing_until_it_is_put_back(tmp_path: Path)
     check_kept(pages.between(0), 0)
     pages.check_counters()
     check_identity(tmp_path / "j.db")
-    assert {value(page, "gpu_state", 1, state="down") for page in pages.between(at + 1, at + 5)} == {1}
+    assert {value(page, "gpu_state", 1, state="down") for page in pages.between(gone, end - 0.5)} == {1}
     assert rows(tmp_path / "j.db", "SELECT count(DISTINCT uuid) FROM gpu") == [(3,)]
 
 
 def test_slices_come_and_go_with_the_partition(tmp_path: Path) -> None:
     """While a GPU is partitioned its slices are on the page, each by itself; the other GPU is as before."""
-    at = start_of_faults()
-    fault = f"mig=0:3g.71gb+2g.35gb+1g.18gb@{at}..{at + 4}"
+    fault = f"mig=0:3g.71gb+2g.35gb+1g.18gb@{moment(0)}..{moment(1)}"
     with running(tmp_path, *simulated(fault, gpus=2), patch=SOON) as agent:
         agent.shows_gpus()
         pages = Pages(agent)
+        pages.look()
+        at = happen(tmp_path, 0)
         pages.until(at + 3)
-        pages.until_page(lambda page: not _slices(page, 0) and max(pages.taken) > at + 4, "a whole GPU again")
+        cut = pages.until_page(lambda page: bool(_slices(page, 0)), "slices")
+        pages.until(cut + 2)
+        end = happen(tmp_path, 1)
+        pages.until_page(lambda page: not _slices(page, 0) and max(pages.taken) > end, "a whole GPU again")
         pages.until(max(pages.taken) + 1)
         assert agent.end() == 0
-    assert all(_slices(page, 0) == [] for page in pages.between(0, at - 0.5))  # a slow start sees none
-    within = pages.between(at + 1.5, at + 3.5)
+    assert all(_slices(page, 0) == [] for page in pages.between(0, at - 0.5))
+    within = pages.between(at + 1.5, end - 0.5)
     assert within
     for page in within:
         assert _slices(page, 0) == ["1g.18gb", "2g.35gb", "3g.71gb"]
@@ -321,17 +316,17 @@ def _slices(page: Page, index: int) -> list[str]:
 
 def test_an_xid_is_told_and_its_count_survives_a_kill(tmp_path: Path) -> None:
     """It is an event of its GPU and a counter on the page, born as 0; a killed agent goes on with it."""
-    at = start_of_faults()
-    arguments = simulated(f"xid=1:94*3@{at}", gpus=2)
-    with running(tmp_path, *arguments) as agent:
+    arguments = simulated(f"xid=1:94*3@{moment(0)}", gpus=2)
+    with running(tmp_path, *arguments, patch=PATCH) as agent:
         agent.shows_gpus()
         pages = Pages(agent)
+        at = happen(tmp_path, 0)
         pages.until_page(lambda page: value(page, "gpu_xid_errors_total", 1, xid="94") == 3, "the count")
         counts = [value(page, "gpu_xid_errors_total", 1, xid="94") for page in pages.between(at)]
         assert counts[:2] == [0, 3] or counts[0] == 0
         assert "94" in agent.said
         agent.kill()
-    with running(tmp_path, *arguments) as agent:
+    with running(tmp_path, *arguments, patch=PATCH) as agent:
         agent.shows_gpus()
         page = agent.samples()
         assert value(page, "gpu_xid_errors_total", 1, xid="94") == 3
