@@ -1,7 +1,8 @@
 """The lifetime accounts of a node: totals by GPU, state and owner that only ever grow.
 
 What is published of an account is 0 for the interval in which it appears, so that a store which takes the
-difference of counters sees all that it ever gained.
+difference of counters sees all that it ever gained. All accounts of an owner leave the page together, so that
+no sum of them falls; those that come back are published for that interval as they stood.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from agent.tally import DAY_MS, Entry
 from agent.tick import State
 
 SILENT_MS = 35 * DAY_MS
-"""After so long without growth an owner's account leaves the page; it stays in the journal."""
+"""After so long without growth an owner's accounts of a GPU leave the page; they stay in the journal."""
 
 
 class Key(NamedTuple):
@@ -21,6 +22,19 @@ class Key(NamedTuple):
     uuid: str
     node: str
     state: State
+    owner: str
+
+    @property
+    def held(self) -> "Held":
+        """Whose time on which GPU it is."""
+        return Held(self.uuid, self.node, self.owner)
+
+
+class Held(NamedTuple):
+    """An owner's accounts of a GPU in a node, of all states."""
+
+    uuid: str
+    node: str
     owner: str
 
 
@@ -54,7 +68,7 @@ class Accounts:
     def __init__(self) -> None:
         self.by_key: dict[Key, Account] = {}
         self._opened: set[Key] = set()
-        self._young: set[Key] = set()
+        self._young: dict[Key, Account] = {}
 
     def open(self, uuid: str, node: str, at_ms: int) -> list[Key]:
         """Open a GPU's accounts for all states at 0, those that nobody owns; give the new ones."""
@@ -67,22 +81,44 @@ class Accounts:
 
     def add(self, entries: Iterable[Entry], at_ms: int) -> set[Key]:
         """Add entries at the end of an interval; give the accounts that grew."""
+        entries = list(entries)
         grown = set()
-        self._young, self._opened = self._opened, set()
+        self._young, self._opened = dict.fromkeys(self._opened, _NOTHING), set()
+        self._young.update(self._returned(entries, at_ms))
         for entry in entries:
-            key = Key(entry.uuid, entry.node, entry.state, entry.holder.owner if entry.holder else "")
+            key = _key(entry)
             account = self.by_key.get(key)
             if account is None:
                 account = self.by_key[key] = Account(born_ms=at_ms)
-                self._young.add(key)
+                self._young[key] = _NOTHING
             account.add(entry)
             account.grown_ms = at_ms
             grown.add(key)
         return grown
 
+    def _returned(self, entries: Iterable[Entry], at_ms: int) -> dict[Key, Account]:
+        """Give the accounts, as they stand, that were away from the page and are now added to."""
+        known = {key for key in map(_key, entries) if key.owner and key in self.by_key}
+        silent = {key for key in known if at_ms - self.by_key[key].grown_ms > SILENT_MS}
+        if not silent:
+            return {}
+        latest = self._latest()
+        return {key: replace(self.by_key[key]) for key in silent if at_ms - latest[key.held] > SILENT_MS}
+
+    def _latest(self) -> dict[Held, int]:
+        """Tell when each owner's accounts of each GPU grew last."""
+        found: dict[Held, int] = {}
+        for key, account in self.by_key.items():
+            found[key.held] = max(account.grown_ms, found.get(key.held, account.grown_ms))
+        return found
+
     def published(self, at_ms: int) -> Iterator[tuple[Key, Account]]:
         """Give what the page of the latest interval, which ended at `at_ms`, shows."""
+        latest = self._latest()
         for key, account in self.by_key.items():
-            if key.owner and at_ms - account.grown_ms > SILENT_MS:
-                continue
-            yield key, _NOTHING if key in self._young else replace(account)
+            if not key.owner or at_ms - latest[key.held] <= SILENT_MS:
+                yield key, replace(self._young.get(key, account))
+
+
+def _key(entry: Entry) -> Key:
+    return Key(entry.uuid, entry.node, entry.state, entry.holder.owner if entry.holder else "")

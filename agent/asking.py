@@ -60,7 +60,7 @@ class Asker:
         self.longest = longest or LONGEST_ANSWER
         self._headers = {"User-Agent": "gputally", "Accept-Encoding": "gzip"}
         if token_file is not None:
-            self._headers["Authorization"] = f"{scheme} {_secret(token_file)}"
+            self._headers["Authorization"] = f"{scheme} {secret(token_file)}"
         if tenant:
             if not (tenant.isascii() and tenant.isprintable()):
                 raise SettingsError("--tenant must be plain letters")
@@ -90,7 +90,7 @@ class Asker:
             said = self._whole(answer)
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             self.close()
-            raise StoreError(f"{self.url} cannot be asked: {_reason(error)}") from error
+            raise StoreError(f"{self.url} cannot be asked: {reason_of(error)}") from error
         if answer.status != _OK:
             raise StoreError(f"{self.url} answers HTTP {answer.status}: {_why(answer.status, said, path)}")
         return said
@@ -117,7 +117,7 @@ def told(text: object) -> str:
     return said if said.isascii() else said.encode(errors="replace").decode()
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Say why a request failed, without the names of classes and objects."""
     reason = error
     while reason.__cause__ is not None or reason.__context__ is not None:
@@ -141,7 +141,8 @@ def _why(status: int, said: bytes, path: str) -> str:
     return message
 
 
-def _secret(path: Path) -> str:
+def secret(path: Path) -> str:
+    """Read a token out of a file. Raises SettingsError, without a word of what is in it."""
     try:
         with path.open("rb") as file:
             text = file.read(_LONGEST_SECRET).decode().strip()

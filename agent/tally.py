@@ -283,6 +283,8 @@ def _split(
             yield _whole(line, state, holder, span, amounts)._replace(slice=piece)
             return
     weights = [part.weight for part in parts]
+    if not any(weights):
+        weights = [1] * len(parts)
     marks = {edge for piece in _hours(*span) for edge in piece}
     marks.update(part.idle_ms for part in parts if part.idle_ms and start_ms < part.idle_ms < end_ms)
     pieces = list(pairwise(sorted(marks)))
@@ -290,10 +292,12 @@ def _split(
     busy, energy = (None if amount is None else apportion(amount, lengths) for amount in amounts)
     for number, (piece_ms, _) in enumerate(pieces):
         elapsed = apportion(lengths[number], weights)
-        busy_us = apportion(busy[number], weights) if busy else [0] * len(weights)
-        energy_mj = apportion(energy[number], weights) if energy else [0] * len(weights)
+        told = [part.holder is not None or ms > 0 for part, ms in zip(parts, elapsed, strict=True)]
+        shares = [weight if one else 0 for weight, one in zip(weights, told, strict=True)]
+        busy_us = apportion(busy[number], shares) if busy else [0] * len(weights)
+        energy_mj = apportion(energy[number], shares) if energy else [0] * len(weights)
         for place, part in enumerate(parts):
-            if part.holder is None and not elapsed[place]:
+            if not told[place]:
                 continue
             idle = part.idle_ms is not None and piece_ms >= part.idle_ms
             yield Entry(

@@ -22,6 +22,19 @@ class HourSum(NamedTuple):
     amounts: Amounts
 
 
+FREE_THROUGHOUT_MS = 57 * 60_000
+"""A GPU that was free for so much of an hour was free throughout: stores may be an interval late."""
+
+
+class FreeHour(NamedTuple):
+    """On how many nodes exactly so many GPUs of a group were free throughout an hour, at least one."""
+
+    hour_ms: int
+    group: Group
+    gpus: int
+    nodes: int
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuFacts:
     """What one GPU did in one node over the window, besides its accounts."""
@@ -109,6 +122,7 @@ class Facts:
     """
 
     hours: tuple[HourSum, ...] = ()
+    free: tuple[FreeHour, ...] = ()
     gpus: Mapping[tuple[str, str], GpuFacts] = field(default_factory=dict)
     stays: tuple[Stay, ...] = ()
     lives: Mapping[str, Life] = field(default_factory=dict)

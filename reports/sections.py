@@ -79,6 +79,36 @@ class CapacityLine:
     returnable: int
 
 
+class Fit(NamedTuple):
+    """Jobs of so many GPUs on one node: how many could have begun in an hour, and in what share of the hours.
+
+    `stranded_ms` is free GPU time that no such job could have used.
+    """
+
+    gpus: int
+    jobs_mean: float
+    hours_ratio: float
+    stranded_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FragmentLine:
+    """How the free GPUs of a group lay, over its whole hours.
+
+    `free_mean` counts GPUs that were free throughout an hour; what else was free, `pieces_ms`, was so for a
+    part of an hour or of a GPU. `largest_p50` and `largest_p5` are GPUs on one node: of the largest job that
+    could have begun in half of the hours, and in all but 5 % of them.
+    """
+
+    group: Group
+    node_gpus: int
+    free_mean: float
+    pieces_ms: int
+    largest_p50: int
+    largest_p5: int
+    fits: tuple[Fit, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WasteLine:
     """What one owner held idle: the worst of its holders, and how it was before.
@@ -268,6 +298,7 @@ class Sections:
     groups: tuple[GroupLine, ...] = ()
     days: tuple[DayLine, ...] = ()
     capacity: tuple[CapacityLine, ...] = ()
+    fragments: tuple[FragmentLine, ...] = ()
     waste: tuple[WasteLine, ...] = ()
     sizes: tuple[SizeLine, ...] = ()
     heat_map: HeatMap | None = None

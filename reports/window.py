@@ -101,6 +101,13 @@ def resolve(spans: Sequence[Span], asked: Asked, *, now_ms: int) -> Window:
     return window
 
 
+def _reach(first_ms: int, last_ms: int) -> str:
+    """Say what is accounted for; nobody asks a store since when it holds accounts."""
+    if not first_ms:
+        return f"accounts end at {rfc3339(last_ms)}"
+    return f"the journal covers {rfc3339(first_ms)} to {rfc3339(last_ms)}"
+
+
 def covered(window: Window, span: Span) -> Window:
     """Cut a window to the accounted time. Raises ReportError if nothing is left."""
     if window.from_ms >= window.to_ms:
@@ -111,8 +118,7 @@ def covered(window: Window, span: Span) -> Window:
     if window.to_ms <= span.first_ms or window.from_ms >= span.last_ms:
         raise ReportError(
             f"there is nothing between {rfc3339(window.from_ms)} and {rfc3339(window.to_ms)}: "
-            f"the journal covers {rfc3339(span.first_ms)} to {rfc3339(span.last_ms)}; "
-            "ask for a part of that, or for --all"
+            f"{_reach(span.first_ms, span.last_ms)}; ask for a part of that, or for --all"
         )
     part = overlap(window, span)
     assert part is not None  # noqa: S101  that was asked above
@@ -143,10 +149,7 @@ def week_to_compare(text: str, window: Window, spans: Sequence[Span]) -> Window:
         )
     if all(overlap(week, span) is None for span in spans):
         first_ms, last_ms = min(span.first_ms for span in spans), max(span.last_ms for span in spans)
-        raise ReportError(
-            f"there is nothing of {week.label} to compare with: the journal covers {rfc3339(first_ms)} to "
-            f"{rfc3339(last_ms)}"
-        )
+        raise ReportError(f"there is nothing of {week.label} to compare with: {_reach(first_ms, last_ms)}")
     return week
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from reports.content.bridge import bridge
 from reports.content.capacity import capacity
 from reports.content.forecast import LEAST_WEEKS, forecast, is_week
+from reports.content.fragments import fragments
 from reports.content.groups import groups
 from reports.content.heat import energy, heat
 from reports.content.quality import quality
@@ -23,6 +24,7 @@ NEEDS: Mapping[str, tuple[str, ...]] = {
     "bridge": ("last",),
     "days": ("hours",),
     "capacity": ("hours",),
+    "fragments": ("hours",),
     "sizes": ("tenures", "memory_bytes"),
     "heat_map": ("hours",),
     "heat": ("gpus",),
@@ -53,6 +55,7 @@ def sections(report: Report, facts: Facts) -> Sections:
         groups=groups(report, facts),
         days=days(report, facts),
         capacity=capacity(report, facts),
+        fragments=fragments(report, facts),
         waste=waste(report, facts),
         sizes=sizes(report, facts),
         heat_map=heat_map(report, facts),
@@ -74,6 +77,8 @@ def _absent(report: Report, facts: Facts) -> Iterator[tuple[str, str]]:
             sentence = _no_forecast(report, facts)
         elif not sentence and section == "capacity" and not capacity(report, facts):
             sentence = "no whole hour of the window is accounted for"
+        elif not sentence and section == "fragments" and not fragments(report, facts):
+            sentence = "no GPU was free"
         if sentence:
             yield section, sentence
 

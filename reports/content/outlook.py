@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from agent.tally import DAY_MS, HOUR_MS
 from reports.content.forecast import FULL
 from reports.outline import Decision, Report
-from reports.sections import CapacityLine, ForecastLine, Sections, SizeLine
-from reports.wording import hours
+from reports.sections import CapacityLine, Fit, ForecastLine, FragmentLine, Sections, SizeLine
+from reports.wording import hours, percent
 
 SOON_MS = 26 * 7 * DAY_MS
 """GPUs take months to come: what will be full within half a year is decided now."""
@@ -17,6 +17,8 @@ RETURN_LEAST = 0.05
 """So much of a group must be spare in all but 0.5 % of the hours before any of it is given back."""
 WEEK_MS = 7 * DAY_MS
 LEAST_SAVED_MS = 24 * HOUR_MS
+SELDOM = 0.5
+"""A whole node that is free in less than half of the hours is seldom to be had."""
 
 
 def urgent(report: Report, sections: Sections) -> Iterator[Decision]:
@@ -47,6 +49,7 @@ def worthwhile(report: Report, sections: Sections) -> Iterator[Decision]:
         )
         gpu_ms = line.returnable * length_ms
         yield Decision(kind="return", text=text, gpu_ms=gpu_ms, cost=_cost(sections, line, gpu_ms))
+    yield from _pack(sections)
     saved = [line for line in sections.sizes if line.saving_ms >= LEAST_SAVED_MS]
     if saved:
         most = max(saved, key=lambda line: line.saving_ms)
@@ -58,7 +61,26 @@ def worthwhile(report: Report, sections: Sections) -> Iterator[Decision]:
         )
 
 
-def _cost(sections: Sections, line: CapacityLine, gpu_ms: int) -> float | None:
+def _pack(sections: Sections) -> Iterator[Decision]:
+    """Give the group whose free GPUs would make a whole node, and seldom do."""
+    split = [
+        (line, line.fits[-1])
+        for line in sections.fragments
+        if line.node_gpus > 1 and line.free_mean >= line.node_gpus and line.fits[-1].hours_ratio < SELDOM
+    ]
+    for line, fit in sorted(split, key=lambda pair: -pair[1].stranded_ms)[:1]:
+        cost = _cost(sections, line, fit.stranded_ms)
+        yield Decision(kind="pack", text=_packed(line, fit), gpu_ms=fit.stranded_ms, cost=cost)
+
+
+def _packed(line: FragmentLine, fit: Fit) -> str:
+    return (
+        f"place small jobs of {_name(line)} together: {line.free_mean:,.1f} GPUs were free in the mean, "
+        f"yet a job of {fit.gpus} on one node could begin in {percent(fit.hours_ratio)} of the hours only"
+    )
+
+
+def _cost(sections: Sections, line: CapacityLine | FragmentLine, gpu_ms: int) -> float | None:
     """Give what GPU time of a group costs, by what all of it costs."""
     known = [one for one in sections.groups if one.group == line.group and one.inventory_ms]
     costs = [one.cost * gpu_ms / one.inventory_ms for one in known if one.cost is not None]
@@ -69,7 +91,7 @@ def _is_spare(line: CapacityLine) -> bool:
     return line.returnable >= 1 and line.returnable >= RETURN_LEAST * line.gpus
 
 
-def _name(line: CapacityLine | ForecastLine) -> str:
+def _name(line: CapacityLine | ForecastLine | FragmentLine) -> str:
     model = line.group.model or "unknown model"
     return f"{model} in pool {line.group.pool}" if line.group.pool else model
 

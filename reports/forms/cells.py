@@ -55,7 +55,8 @@ def header(report: Report) -> Iterator[tuple[str, str]]:
     at_price = "" if price is None else f" at {price:,} per GPU-hour"
     currency = f"{report.prices.currency} " if report.prices.currency else ""
     cost = "" if inventory.cost is None else f", {currency}{money(inventory.cost)}{at_price}"
-    yield "inventory", f"{inventory.gpus:,} GPUs, {hours(inventory.gpu_ms)} GPU-hours{cost}"
+    gpus = f"{inventory.gpus:,} GPU{'' if inventory.gpus == 1 else 's'}"
+    yield "inventory", f"{gpus}, {hours(inventory.gpu_ms)} GPU-hours{cost}"
     if price is None and report.prices.note:
         yield "prices", report.prices.note
     yield "coverage", _share(report.coverage_ratio, "of the time that GPUs were not down")

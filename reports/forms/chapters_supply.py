@@ -4,7 +4,19 @@ from collections.abc import Iterator
 
 from agent.tick import State
 from reports.forms import charts
-from reports.forms.grid import Block, Cell, Figure, Head, Note, Row, Table, hours_cell, number_cell, signed
+from reports.forms.grid import (
+    Block,
+    Cell,
+    Figure,
+    Head,
+    Note,
+    Row,
+    Table,
+    hours_cell,
+    number_cell,
+    percent_cell,
+    signed,
+)
 from reports.forms.story import MOST_ROWS, Story, group_cell, index_cell
 from reports.sections import AssetLine, ForecastLine
 from reports.wording import NONE
@@ -50,6 +62,44 @@ def capacity(story: Story) -> Iterator[Block]:
         sentences=[
             "Headroom: usable less what was held in all but 5 % of the hours; so many GPUs of new work fit.",
             "Returnable: what was not needed in 99.5 % of the hours.",
+        ]
+    )
+
+
+def fragments(story: Story) -> Iterator[Block]:
+    """Say how free GPUs lay, and what jobs could have begun on them."""
+    lines = sorted(story.sections.fragments, key=lambda line: -line.free_mean)
+    sizes = sorted({fit.gpus for line in lines for fit in line.fits})
+    heads = [Head("pool", "name"), Head("model", "name"), Head("per node"), Head("free, mean")]
+    heads += [Head("pieces h"), Head("largest p50"), Head("p5")]
+    heads += [Head(f"job of {size}") for size in sizes] + [Head("stranded h")]
+    rows: list[Row] = []
+    for line in lines:
+        ratios = {fit.gpus: fit.hours_ratio for fit in line.fits}
+        rows.append(
+            [
+                *group_cell(line.group),
+                number_cell(line.node_gpus),
+                number_cell(line.free_mean, 1),
+                hours_cell(line.pieces_ms),
+                number_cell(line.largest_p50),
+                number_cell(line.largest_p5),
+                *(percent_cell(ratios.get(size)) for size in sizes),
+                hours_cell(line.fits[-1].stranded_ms),
+            ]
+        )
+    yield Table(
+        caption="Free GPUs, and the share of the hours in which a job of that size could begin on one node",
+        heads=heads,
+        rows=rows[:MOST_ROWS],
+        left_out=max(0, len(rows) - MOST_ROWS),
+        what="groups",
+    )
+    yield Note(
+        sentences=[
+            "Free: throughout an hour. Pieces: free for a part of an hour, or a part of a GPU.",
+            "Largest: the largest job on one node that could begin in half of the hours (p50), in 95 % (p5).",
+            "Stranded: free on nodes of which other GPUs were not: no job of a whole node could begin.",
         ]
     )
 

@@ -15,6 +15,7 @@ from reports.sections import (
     DayLine,
     Energy,
     ForecastLine,
+    FragmentLine,
     Group,
     GroupLine,
     HeatLine,
@@ -33,7 +34,12 @@ from reports.window import Window, rfc3339
 
 Json = Mapping[str, object]
 
-KEYS: Mapping[str, str] = {"scores": "scorecard", "sizes": "right_sizing", "heat": "throttling"}
+KEYS: Mapping[str, str] = {
+    "scores": "scorecard",
+    "sizes": "right_sizing",
+    "fragments": "fragmentation",
+    "heat": "throttling",
+}
 """Section → its key, where that is another word."""
 _JOULES_PER_KWH = 3.6e6
 _UNITS: Mapping[Unit, tuple[str, float]] = {
@@ -57,6 +63,7 @@ def sections_of(report: Report) -> Json:
         "groups": [_group(line) for line in told.groups],
         "days": [_day(line) for line in told.days],
         "capacity": [_capacity(line) for line in told.capacity],
+        "fragmentation": [_fragment(line) for line in told.fragments],
         "waste": [_waste(line) for line in told.waste],
         "right_sizing": [_size(line) for line in told.sizes],
         "heat_map": None if told.heat_map is None else _heat_map(told.heat_map),
@@ -176,6 +183,26 @@ def _capacity(line: CapacityLine) -> Json:
         "peak_hour": rfc3339(line.peak_ms),
         "headroom_gpus": line.headroom,
         "returnable_gpus": line.returnable,
+    }
+
+
+def _fragment(line: FragmentLine) -> Json:
+    return {
+        "group": _named(line.group),
+        "node_gpus": line.node_gpus,
+        "free_gpus_mean": line.free_mean,
+        "pieces_gpu_seconds": line.pieces_ms / 1000,
+        "largest_gpus_p50": line.largest_p50,
+        "largest_gpus_p5": line.largest_p5,
+        "fits": [
+            {
+                "gpus": fit.gpus,
+                "jobs_mean": fit.jobs_mean,
+                "hours_ratio": fit.hours_ratio,
+                "stranded_gpu_seconds": fit.stranded_ms / 1000,
+            }
+            for fit in line.fits
+        ],
     }
 
 

@@ -34,6 +34,7 @@ _CHAPTERS = {
     "buy": "forecast",
     "replace": "reliability",
     "return": "capacity",
+    "pack": "fragments",
     "resize": "sizes",
 }
 """Where more is said of a decision of that kind."""

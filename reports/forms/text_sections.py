@@ -27,6 +27,10 @@ PARTS: Mapping[str, Part] = {
     "capacity": Part(
         "GPUs held by the hour, and what was spare: usable less the 95th percentile", text_use.capacity
     ),
+    "fragments": Part(
+        "Free GPUs, and the share of hours in which a job could begin on one node",
+        text_use.fragments,
+    ),
     "waste": Part("Idle hours by owner, and by whom first; weeks in a row", text_use.waste),
     "sizes": Part("Who could do with less", text_use.sizes),
     "heat_map": Part("The week by hours", text_fleet.heat_map),
@@ -40,7 +44,7 @@ PARTS: Mapping[str, Part] = {
 }
 """By the name of the section, in the order of the page."""
 FRONT = ("scores",)
-HOURS = ("groups", "days", "bridge", "capacity", "waste")
+HOURS = ("groups", "days", "bridge", "capacity", "fragments", "waste")
 REST = ("sizes", "heat_map", "heat", "energy", "reliability", "assets", "forecast")
 END = ("quality", "absent")
 """What stands before the states, behind them, behind owners and GPUs, and behind the findings."""

@@ -116,6 +116,29 @@ def capacity(page: Page) -> Iterator[str]:
     yield from page.rows(columns, rows, "groups")
 
 
+def fragments(page: Page) -> Iterator[str]:
+    """Write how the free GPUs of each group lay, and what jobs could have begun on them."""
+    lines = page.sections.fragments
+    sizes = sorted({fit.gpus for line in lines for fit in line.fits})
+    columns = [Column("group", "name"), Column("free"), Column("pieces"), Column("p50"), Column("p5")]
+    columns += [*(Column(f"job of {size}") for size in sizes), Column("stranded")]
+    rows = []
+    for line in lines:
+        ratios = {fit.gpus: percent(fit.hours_ratio) for fit in line.fits}
+        rows.append(
+            [
+                group_name(line.group),
+                number(line.free_mean),
+                hours(line.pieces_ms),
+                f"{line.largest_p50}",
+                f"{line.largest_p5}",
+                *(ratios.get(size, NONE) for size in sizes),
+                hours(line.fits[-1].stranded_ms),
+            ]
+        )
+    yield from page.rows(columns, rows, "groups")
+
+
 def waste(page: Page) -> Iterator[str]:
     """Write the league table of idle time."""
     columns = [Column("owner", "name"), Column("idle"), Column("share"), *page.cost_column()]

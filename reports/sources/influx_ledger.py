@@ -5,8 +5,9 @@ from typing import Protocol
 
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
-from reports.facts import HourSum
+from reports.facts import FREE_THROUGHOUT_MS, FreeHour, HourSum
 from reports.sections import Group
+from reports.sources.free_hours import counted
 from reports.sources.influxql import Points, any_of, name
 from reports.sources.ledger import BEFORE_MS, Account, Known, Looks, Quantity, Seat
 from reports.sources.runs import FINDING_STEP_MS, findings_of
@@ -125,6 +126,31 @@ class InfluxLedger:
             state = _STATES.get(told.get("state", ""))
             if state is not None:
                 yield HourSum(at_ms, self._group(told), state, Amounts(energy_mj=round(joules * 1000)))
+
+    def free(self, window: Window) -> Iterator[FreeHour]:
+        """Count by node and hour the GPUs whose free time grew by an hour."""
+        rows = (
+            (at_ms, self._group(told), round(count))
+            for told, at_ms, count in self._free_gpus(window)
+            if count
+        )
+        yield from counted(rows)
+
+    def _free_gpus(self, window: Window) -> Iterator[tuple[Mapping[str, str], int, float]]:
+        """Give tags, the beginning of each hour, and how many GPUs of a node were free throughout it."""
+        span, before = (window.from_ms, window.to_ms), (window.from_ms - HOUR_MS, window.to_ms)
+        each = ("node", "uuid", "model", *self._pool)
+        inner = (
+            f"SELECT non_negative_difference(last({name('tally_seconds_total')})) AS grown FROM gpu "
+            f"WHERE {_within(before)} AND {any_of('state', [State.FREE])} {_by(before, each, HOUR_MS)}"
+        )
+        statement = (
+            f"SELECT count(grown) FROM ({inner}) WHERE grown >= {FREE_THROUGHOUT_MS // 1000} AND "
+            f"{_within(span)} {_by(span, ('node', 'model', *self._pool), HOUR_MS)}"
+        )
+        for told, points in self._store.points(statement):
+            for at_ms, value in points:
+                yield told, at_ms // HOUR_MS * HOUR_MS, value
 
     def _hourly(
         self, quantity: Quantity, more: Sequence[str], window: Window

@@ -14,9 +14,10 @@ from agent.restore import tenures_of
 from agent.tally import HOUR_MS
 from agent.tenures import Tenure as Kept
 from agent.tick import State
-from reports.facts import Facts, GpuFacts, HourSum, Life, Stay, Tenure
+from reports.facts import FREE_THROUGHOUT_MS, Facts, FreeHour, GpuFacts, HourSum, Life, Stay, Tenure
 from reports.sections import Group
 from reports.sources.edges import outside
+from reports.sources.free_hours import counted
 from reports.sums import FIGURES, Amounts, hours_of, identities
 from reports.window import Window
 
@@ -41,6 +42,7 @@ def facts(db: sqlite3.Connection, window: Window, *, pool_label: str = "pool") -
     gpus = _gpus(db, window)
     return Facts(
         hours=_hours(db, window, pools),
+        free=_free(db, window, pools),
         gpus=gpus,
         stays=_stays(db),
         lives=_lives(db),
@@ -83,6 +85,17 @@ def _hours(db: sqlite3.Connection, window: Window, pools: Mapping[str, str]) -> 
             group = Group(pools.get(one.node, ""), models[one.uuid])
             found.append(HourSum(one.hour_ms, group, one.state, Amounts() - one.amounts))
     return tuple(row for row in _summed(found) if row.amounts != Amounts())
+
+
+def _free(db: sqlite3.Connection, window: Window, pools: Mapping[str, str]) -> tuple[FreeHour, ...]:
+    """Count the GPUs of each node that were free throughout an hour."""
+    rows = db.execute(
+        """SELECT hour_ms, node.name, model, count(*)
+           FROM account_hour JOIN gpu ON gpu.id = gpu_id JOIN node ON node.id = node_id
+           WHERE hour_ms >= ? AND hour_ms < ? AND state = ? AND elapsed_ms >= ? GROUP BY 1, 2, 3""",
+        (*hours_of(window), State.FREE, FREE_THROUGHOUT_MS),
+    )
+    return counted((hour_ms, Group(pools.get(name, ""), model), gpus) for hour_ms, name, model, gpus in rows)
 
 
 def _gpus(db: sqlite3.Connection, window: Window) -> dict[_Seat, GpuFacts]:
@@ -228,6 +241,7 @@ def merge(several: Sequence[Facts]) -> Facts:
         gpus[seat] = _both(gpus[seat], gpu) if seat in gpus else gpu
     return Facts(
         hours=_summed(row for one in several for row in one.hours),
+        free=tuple(sorted(row for one in several for row in one.free)),
         gpus=gpus,
         stays=tuple(
             sorted((row for one in several for row in one.stays), key=lambda row: (row.uuid, row.from_ms))

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from agent.tally import DAY_MS
 from agent.tick import Finding, State
-from reports.facts import HourSum
+from reports.facts import FreeHour, HourSum
 from reports.window import Window
 
 Quantity = Literal["seconds", "joules", "busy_seconds"]
@@ -70,6 +70,9 @@ class Ledger(Protocol):
 
     def hours(self, window: Window) -> Iterator[HourSum]:
         """Tell what each group did by the hour, as well as the store can without looking at single GPUs."""
+
+    def free(self, window: Window) -> Iterator[FreeHour]:
+        """Count nodes by how many of their GPUs were free throughout an hour."""
 
     def sliced(self, from_ms: int, to_ms: int) -> Mapping[str, float]:
         """Tell for what share of a time GPUs were cut into slices, and did not tell how busy they are."""

@@ -21,6 +21,7 @@ def facts_from(ledger: Ledger, drawn: Drawn) -> Facts:
     pools = {seat.node: one.pool for seat, one in drawn.known.items() if one.pool}
     return Facts(
         hours=settled(ledger.hours(_hours(window)), gathered, pools),
+        free=tuple(ledger.free(_hours(window))),
         gpus=_gpus(ledger, window),
         stays=_stays(gathered),
         lives=drawn.lives,

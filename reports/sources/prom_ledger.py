@@ -14,7 +14,7 @@ from agent.promql import quoted, span
 from agent.store import Series, Value
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
-from reports.facts import HourSum
+from reports.facts import FREE_THROUGHOUT_MS, FreeHour, HourSum
 from reports.sections import Group
 from reports.sources.ledger import BEFORE_MS, Account, Known, Looks, Quantity, Seat
 from reports.sources.runs import FINDING_STEP_MS, findings_of
@@ -188,6 +188,19 @@ class PromLedger:
         for labels, samples in self._store.steps(grown, window.from_ms + HOUR_MS, window.to_ms, HOUR_MS):
             for at_ms, value in samples:
                 yield labels, at_ms - HOUR_MS, value
+
+    def free(self, window: Window) -> Iterator[FreeHour]:
+        """Let the store count GPUs and nodes: its answer does not grow with the fleet."""
+        if window.to_ms - window.from_ms < HOUR_MS:
+            return
+        by = ", ".join(("model", *((self._pool,) if self._pool else ())))
+        picked = self._selector("gpu_tally_seconds_total", f"state={quoted(State.FREE)}")
+        grown = f"max by (node, uuid, {by}) (increase({picked}[1h])) >= {FREE_THROUGHOUT_MS // 1000}"
+        told = f'count_values by ({by}) ("free_gpus", count by (node, {by}) ({grown}))'
+        for labels, samples in self._store.steps(told, window.from_ms + HOUR_MS, window.to_ms, HOUR_MS):
+            gpus = round(float(labels.get("free_gpus", "0")))
+            for at_ms, nodes in samples:
+                yield FreeHour(at_ms - HOUR_MS, self._group(labels), gpus, round(nodes))
 
     def _group(self, labels: Mapping[str, str]) -> Group:
         return Group(labels.get(self._pool, "") if self._pool else "", labels.get("model", ""))

@@ -77,12 +77,41 @@ def test_a_silent_owner_leaves_the_page_after_35_days() -> None:
 
 
 def test_a_silent_owner_that_returns_continues() -> None:
-    """Back on the page, an account shows its whole life."""
+    """Back on the page, an account is as it left, and grows from there: its whole life is no growth."""
     accounts = Accounts()
     accounts.add([entry(INTERVAL_MS)], NOW)
     later_ms = NOW + SILENT_MS + DAY_MS
+    accounts.add([entry(INTERVAL_MS), entry(INTERVAL_MS)], later_ms)
+    assert page(accounts, later_ms) == {VISION: INTERVAL_MS}
+    accounts.add([entry(INTERVAL_MS)], later_ms + INTERVAL_MS)
+    assert page(accounts, later_ms + INTERVAL_MS) == {VISION: 4 * INTERVAL_MS}
+
+
+def test_all_accounts_of_an_owner_leave_and_return_together() -> None:
+    """Idle time of long ago stays as long as the owner works: what is summed over states never falls."""
+    idle = VISION._replace(state=State.HELD_IDLE)
+    accounts = Accounts()
+    accounts.add([entry(INTERVAL_MS), entry(INTERVAL_MS, State.HELD_IDLE)], NOW)
+    later_ms = NOW + SILENT_MS
     accounts.add([entry(INTERVAL_MS)], later_ms)
-    assert page(accounts, later_ms) == {VISION: 2 * INTERVAL_MS}
+    assert page(accounts, later_ms + DAY_MS) == {VISION: 2 * INTERVAL_MS, idle: INTERVAL_MS}
+    assert page(accounts, later_ms + SILENT_MS + 1) == {}
+    back_ms = later_ms + SILENT_MS + DAY_MS
+    accounts.add([entry(INTERVAL_MS, State.HELD_IDLE)], back_ms)
+    assert page(accounts, back_ms) == {VISION: 2 * INTERVAL_MS, idle: INTERVAL_MS}
+    accounts.add([entry(INTERVAL_MS)], back_ms + INTERVAL_MS)
+    assert page(accounts, back_ms + INTERVAL_MS) == {VISION: 3 * INTERVAL_MS, idle: 2 * INTERVAL_MS}
+
+
+def test_an_account_that_was_silent_beside_another_is_told_as_it_grows() -> None:
+    """It never left the page."""
+    idle = VISION._replace(state=State.HELD_IDLE)
+    accounts = Accounts()
+    accounts.add([entry(INTERVAL_MS, State.HELD_IDLE)], NOW)
+    accounts.add([entry(INTERVAL_MS)], NOW + SILENT_MS)
+    later_ms = NOW + SILENT_MS + DAY_MS
+    accounts.add([entry(INTERVAL_MS, State.HELD_IDLE)], later_ms)
+    assert page(accounts, later_ms) == {VISION: INTERVAL_MS, idle: 2 * INTERVAL_MS}
 
 
 def test_accounts_that_nobody_owns_never_leave() -> None:

@@ -389,7 +389,9 @@ def test_a_damaged_packed_file_raises_only_replay_errors(place: int, damage: byt
     read_through(bytes(packed))
 
 
-@pytest.mark.parametrize("content", [b"x" * 200_000, b'"' * 200_001, b"\0" * 1000, gzip.compress(b"")])
+@pytest.mark.parametrize(
+    "content", [b"x" * 200_000, b'"' * 200_001, b"\0" * 1000, gzip.compress(b"", mtime=0)]
+)
 def test_a_header_beyond_reason_is_a_replay_error(write: Write, content: bytes) -> None:
     """A first line that no reader takes says that the file is no recording."""
     with pytest.raises(ReplayError):

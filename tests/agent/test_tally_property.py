@@ -3,6 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.tally import apportion
-from tests.agent.histories import Step, World, histories
+from agent.tick import Condition, slice_of
+from tests.agent.histories import Interval, Step, View, World, histories
 
 _UNHURRIED = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
 
@@ -36,6 +38,26 @@ def test_states_of_an_hour_sum_to_the_time_that_passed(history: list[Step]) -> N
 def test_states_of_an_hour_sum_to_the_time_that_passed_in_long_histories(history: list[Step]) -> None:
     """The same holds for thousands of longer histories."""
     run(history)
+
+
+def test_busy_time_of_a_slice_too_small_for_a_millisecond_is_not_lost() -> None:
+    """Of one millisecond a seventh is nothing: its busy time goes to the rest of the GPU."""
+    piece = slice_of("MIG-0a", "1g.18gb", 1 / 7, {})
+    views = tuple(
+        View(
+            shown="read",
+            condition=Condition.OK,
+            late_ms=0,
+            values={"busy_ratio": 0.02},
+            watts=60,
+            energy_jump=0.0,
+            holds=(),
+            drained=False,
+            slices=slices,
+        )
+        for slices in ((), (piece,), (piece, replace(piece, uuid="MIG-0b")))
+    )
+    run([Interval(length_ms=1, probe=True, views=views)])
 
 
 @given(st.integers(0, 10**15), st.lists(st.integers(0, 10**9), min_size=1, max_size=12))

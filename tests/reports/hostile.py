@@ -28,9 +28,12 @@ def hostile(evil: str) -> Report:
         spells=[spell(uuid, owner, evil, 0, 58)],
     )
     facts = Facts(
-        hours=tuple(
-            hour(number, State.ACTIVE, 1.0 + number, group=group, busy=0.1, watts=9e5)
-            for number in range(168)
+        hours=(
+            *(
+                hour(number, State.ACTIVE, 1.0 + number, group=group, busy=0.1, watts=9e5)
+                for number in range(168)
+            ),
+            hour(3, State.FREE, 1.0, group=group),
         ),
         gpus={(uuid, node): GpuFacts(throttle_ms={"sw_thermal": 10**7}, xids={79: 1}, heat_lost_ms=5)},
         stays=(stay(uuid, evil, -90, -10), stay(uuid, node, 0)),

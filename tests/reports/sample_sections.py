@@ -12,7 +12,9 @@ from reports.sections import (
     CapacityLine,
     DayLine,
     Energy,
+    Fit,
     ForecastLine,
+    FragmentLine,
     Group,
     GroupLine,
     HeatLine,
@@ -52,6 +54,7 @@ def sample_sections(report: Report) -> Sections:
         groups=groups,
         days=_days(report),
         capacity=tuple(_capacity(report, line) for line in groups),
+        fragments=tuple(_fragment(line) for line in groups),
         waste=_waste(report),
         sizes=_sizes(report),
         heat_map=_heat_map(),
@@ -189,6 +192,25 @@ def _capacity(report: Report, line: GroupLine) -> CapacityLine:
         peak_ms=report.window.from_ms + 62 * HOUR_MS,
         headroom=usable - p95,
         returnable=int(usable - p99),
+    )
+
+
+def _fragment(line: GroupLine) -> FragmentLine:
+    """Let what is free lie on nodes of eight, three and more on each."""
+    free_ms = line.elapsed_ms[State.FREE]
+    free_mean = free_ms * 0.9 / WEEK_MS
+    ratios = {1: 1.0, 2: 0.98, 4: 0.61, 8: 0.12}
+    return FragmentLine(
+        group=line.group,
+        node_gpus=8,
+        free_mean=free_mean,
+        pieces_ms=free_ms // 10,
+        largest_p50=4,
+        largest_p5=2,
+        fits=tuple(
+            Fit(size, free_mean * ratio / size, ratio, int(free_ms * 0.9 * (1 - ratio)))
+            for size, ratio in ratios.items()
+        ),
     )
 
 

@@ -24,7 +24,10 @@ def report() -> Report:
 def full(weeks: int) -> Facts:
     """Make facts that lack nothing but weeks."""
     return Facts(
-        hours=tuple(hour(n, State.ACTIVE, 1.0, busy=0.5, watts=300.0) for n in range(168)),
+        hours=(
+            *(hour(n, State.ACTIVE, 1.0, busy=0.5, watts=300.0) for n in range(168)),
+            hour(167, State.FREE, 0.5),
+        ),
         gpus={("A", "n1"): GpuFacts()},
         stays=(stay("A", "n1", 0),),
         tenures=(tenure("1", WORK, end=168, activity=0.1, memory=1e9),),
@@ -62,6 +65,7 @@ def test_what_a_source_says_of_itself_is_the_reason() -> None:
     assert {name for name, why in found.absent.items() if why == "the store keeps no hours"} == {
         "capacity",
         "days",
+        "fragments",
         "heat_map",
     }
     assert found.absent["reliability"] == "the store keeps no findings"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.errors import ReportError, StoreError
 from agent.tally import DAY_MS, HOUR_MS
 from agent.tick import Finding, State
-from reports.facts import HourSum
+from reports.facts import FreeHour, HourSum
 from reports.report import build
 from reports.sources.from_ledger import Drawn, gather_from
 from reports.sources.ledger import Account, Known, Looks, Quantity, Seat
@@ -139,6 +139,10 @@ class Memory:
         return found
 
     def hours(self, window: Window) -> Iterator[HourSum]:  # noqa: ARG002
+        """Give none."""
+        return iter(())
+
+    def free(self, window: Window) -> Iterator[FreeHour]:  # noqa: ARG002
         """Give none."""
         return iter(())
 

@@ -12,7 +12,7 @@ from agent.books import Books
 from agent.states import StateSettings
 from agent.tally import HOUR_MS
 from agent.tick import Condition, State, Xid
-from reports.facts import Facts, GpuFacts, HourSum, Life, Stay, Tenure
+from reports.facts import Facts, FreeHour, GpuFacts, HourSum, Life, Stay, Tenure
 from reports.sections import Group
 from reports.sources.journal_facts import facts, merge
 from reports.sums import Amounts, Identity
@@ -79,6 +79,13 @@ def test_hours_are_summed_by_state(path: Path) -> None:
         energy_mj=HALF_MS * 500,
         energy_seen_ms=HALF_MS,
     )
+
+
+def test_gpus_that_were_free_throughout_an_hour_are_counted(path: Path) -> None:
+    """The one that is free was so for a part of the first hour only."""
+    told, group = facts_of(day(path, 3)), Group("", MODEL)
+    assert told.free == tuple(FreeHour(MONDAY_MS + number * HOUR_MS, group, 1, 1) for number in (1, 2))
+    assert merge([told, told]).free == tuple(sorted(told.free * 2))
 
 
 def test_only_the_hours_of_the_window_count(path: Path) -> None:

@@ -61,6 +61,7 @@ def test_chapters_are_in_the_order_of_the_page() -> None:
         "GPU-hours by day",
         "Active GPU-hours",
         "GPUs held by the hour",
+        "Free GPUs",
         "Idle hours by owner",
         "Longest idle spells",
         "Hours by owner",

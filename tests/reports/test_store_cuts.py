@@ -7,7 +7,7 @@ import pytest
 
 from agent.tally import HOUR_MS
 from agent.tick import Finding, State
-from reports.facts import HourSum
+from reports.facts import FreeHour, HourSum
 from reports.outline import Report
 from reports.prices import PriceBook
 from reports.report import build
@@ -76,6 +76,10 @@ class Fleet:
 
     def hours(self, window: Window) -> Iterator[HourSum]:  # noqa: ARG002
         """Nobody asks."""
+        return iter(())
+
+    def free(self, window: Window) -> Iterator[FreeHour]:  # noqa: ARG002
+        """Give none."""
         return iter(())
 
     def sliced(self, from_ms: int, to_ms: int) -> Mapping[str, float]:  # noqa: ARG002

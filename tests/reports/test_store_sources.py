@@ -17,11 +17,13 @@ from exporters import line_protocol, remote_write
 from exporters.rows import GPU, Row
 from gputally.cli import main
 from gputally.journals import opened
+from reports.facts import FreeHour
 from reports.report import build
 from reports.sources.from_ledger import gather_from
 from reports.sources.gathered import Gathered
 from reports.sources.influx_ledger import InfluxLedger
 from reports.sources.influxql import Influx
+from reports.sources.journal_facts import facts
 from reports.sources.ledger import Ledger
 from reports.sources.ledger_facts import facts_from
 from reports.sources.prom_ledger import PromLedger
@@ -200,6 +202,28 @@ def test_the_journals_tell_the_truth(five: Fleet) -> None:
         gathered = journals.gather(WINDOW, 0)
     check_sums(gathered, five.truth)
     assert told_by(gathered) == +five.truth
+
+
+def free_gpus(told: Iterable[FreeHour]) -> Counter[tuple[int, int]]:
+    """Give nodes by hour and by how many of their GPUs were free throughout it."""
+    found: Counter[tuple[int, int]] = Counter()
+    for one in told:
+        found[one.hour_ms, one.gpus] += one.nodes
+    return found
+
+
+@pytest.mark.parametrize("name", ["victoria", "prometheus", "influx"])
+def test_what_lay_free_is_told_as_by_journals(
+    five: Fleet, stores: Mapping[str, AnyServer], name: str
+) -> None:
+    """But for hours at whose edge a GPU began or ended to be free, within an interval of telling."""
+    ledger = ledger_of(stores[name])
+    told = free_gpus(facts_from(ledger, gather_from(ledger, WINDOW, now_ms=NOW_MS)).free)
+    with opened(five.paths) as journals:
+        several = [facts(one.db, WINDOW) for one in journals.opened]
+    true = free_gpus(row for one in several for row in one.free)
+    assert sum(true.values()) > 200
+    assert sum(((true - told) + (told - true)).values()) <= 0.02 * sum(true.values())
 
 
 @pytest.mark.parametrize("name", ["victoria", "prometheus", "influx"])

@@ -9,7 +9,7 @@ import pytest
 from agent.errors import ReportError
 from agent.tally import HOUR_MS
 from agent.tick import Condition
-from reports.window import Asked, covered, journal_span, resolve, rfc3339
+from reports.window import Asked, Span, Window, covered, journal_span, resolve, rfc3339
 from tests.reports.small import MINUTE_MS, MONDAY_MS, Small, gpu, reading, report_of, tamper
 
 NEW_YEAR_MS = 1_767_225_600_000
@@ -163,3 +163,10 @@ def test_accounts_dropped_for_their_age_are_outside_the_accounted_time(tmp_path:
     assert report.window.from_ms == MONDAY_MS + 2 * HOUR_MS
     assert report.inventory.gpu_ms == 2 * HOUR_MS
     assert report.identity_ok
+
+
+def test_nobody_says_that_a_store_holds_accounts_since_1970() -> None:
+    """Of a store only the end is known."""
+    span = Span(first_ms=0, last_ms=MONDAY_MS, enrolled_ms=0)
+    with pytest.raises(ReportError, match="2026-11-16T02:00:00Z: accounts end at 2026-11-16T00:00:00Z; ask"):
+        covered(Window(from_ms=MONDAY_MS + HOUR_MS, to_ms=MONDAY_MS + 2 * HOUR_MS), span)
