@@ -21,7 +21,7 @@ demo: $(READY) ## a simulated node: a week of history, then live
 	@$(BIN)/gputally demo
 
 test: $(READY) ## all tests but the slow ones
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 slow: $(READY) ## long property and kill runs
 	$(BIN)/python -m pytest -m slow

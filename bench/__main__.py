@@ -20,7 +20,7 @@ import psutil
 
 from agent.clock import now_ms
 from agent.tally import DAY_MS
-from bench import delivery, encoding, ledger
+from bench import boards, delivery, encoding, ledger
 from bench.holders import refresh_ms
 from bench.latency import build, cost, sampling
 from bench.own import own
@@ -33,6 +33,8 @@ GENTD26 = ROOT.parent / "shared" / "data" / "gentd26.csv.gz"
 GPUTALLY = (sys.executable, "-m", "gputally")
 MEGABYTE = 1_000_000
 TICK_SECONDS = 10
+LARGE = ("-search.maxUniqueTimeseries=2000000", "-search.maxSeries=1000000")
+"""Lets a VictoriaMetrics look at more series at once than it would."""
 
 
 def main() -> None:
@@ -55,6 +57,7 @@ def main() -> None:
         pages(here)
         rules()
         fleet(here, options.fleet_gpus)
+        dashboards(here, options.fleet_gpus)
         latencies(here, options.latency_ticks)
 
 
@@ -200,7 +203,7 @@ def fleet(here: Path, gpus: int) -> None:
     """Time the report on a large fleet out of one store, and on a tenth of it: cost goes with GPUs."""
     first_ms = now_ms() // DAY_MS * DAY_MS - 8 * DAY_MS
     for count in (gpus // 10, gpus):
-        with delivery.store("-search.maxUniqueTimeseries=2000000", "-search.maxSeries=1000000") as (url, _):
+        with delivery.store(*LARGE) as (url, _):
             if not url:
                 say("report out of a store", "not at hand", "under 15 s, 1 GB")
                 return
@@ -214,6 +217,19 @@ def fleet(here: Path, gpus: int) -> None:
                     f"{seconds:.1f} s {most:.0f} MB",
                     "under 15 s, 1 GB" if count == gpus else "",
                 )
+
+
+def dashboards(here: Path, gpus: int) -> None:
+    """Time every query of every dashboard at `All`, with recording rules."""
+    with delivery.store(*LARGE) as (url, _):
+        if not url:
+            say("dashboards out of a store", "not at hand", "under 1 s")
+            return
+        end_ms = boards.fill(url, gpus, here)
+        found = boards.slowest(url, end_ms)
+        say(f"slowest of {len(found)} queries of dashboards, {gpus:,} GPUs", "", "")
+        for one in found[:5]:
+            say(f"  {one.board}: {one.panel}", f"{one.seconds:.2f} s", "under 1 s")
 
 
 def latencies(here: Path, ticks: int) -> None:

@@ -1,1 +1,1 @@
-"""Grafana dashboards as code; empty until the first one is written."""
+"""Grafana dashboards as code: what they show (boards/), and how Grafana wants it (sdk.py)."""

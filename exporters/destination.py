@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from agent.errors import SettingsError
 from exporters.proxy import proxy_of
 
-TELLING = ("alertmanager", "webhook")
+TELLING = ("alertmanager", "webhook", "grafana")
 """Kinds that are told what rules found; all others get every tick."""
 KINDS = ("influx", "influx1", "remote_write", "otlp", *TELLING)
 LONGEST_SECRET = 64 * 1024
@@ -27,9 +27,9 @@ class ExporterSettings:
 
     `kind` is influx (the v2 write API: InfluxDB 2 and 3, and VictoriaMetrics under /influx), influx1 (/write
     of InfluxDB 1.x), remote_write (Prometheus, Mimir, Thanos, VictoriaMetrics, Grafana Cloud) or otlp
-    (OpenTelemetry's protocol over HTTP). alertmanager and webhook are told what rules found, and get no
-    ticks. `url` is the server's for influx, influx1 and alertmanager, the whole address of the endpoint for
-    the others. `spread_seconds` is the most that a node waits before it sends, since all end
+    (OpenTelemetry's protocol over HTTP). alertmanager, webhook and grafana are told what rules found, and get
+    no ticks. `url` is the server's for influx, influx1, alertmanager and grafana, the whole address of the
+    endpoint for the others. `spread_seconds` is the most that a node waits before it sends, since all end
     their intervals together.
     """
 
@@ -59,7 +59,7 @@ class ExporterSettings:
             raise SettingsError(f"{where}: give it a name of letters, digits, - and _")
         if self.kind not in KINDS:
             raise SettingsError(f"{where}: kind must be one of {', '.join(KINDS)}")
-        if urlsplit(self.url).scheme not in ("http", "https") or not urlsplit(self.url).hostname:
+        if not _is_address(self.url):
             raise SettingsError(f"{where}: url must be an address such as https://store.example.org:8086")
         needed = {"influx": "bucket", "influx1": "database"}.get(self.kind)
         if needed and not getattr(self, needed):
@@ -75,6 +75,9 @@ class ExporterSettings:
         self._check_connection(where)
 
     def _check_connection(self, where: str) -> None:
+        parts = urlsplit(self.url)
+        if self.kind == "grafana" and (parts.query or parts.fragment or parts.username is not None):
+            raise SettingsError(f"{where}: url must be Grafana's own address, without ?, # or user")
         try:
             proxy_of(self.proxy)
         except ValueError as error:
@@ -114,6 +117,14 @@ _USUAL_ORDER = {
     "remote_write": "oldest_first",
     "otlp": "oldest_first",
 }
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def secret(path: str) -> str:

@@ -64,6 +64,16 @@ def telling_of(settings: ExporterSettings) -> Telling:
             repeat_ms=alerts.REPEAT_MS,
             spread_seconds=settings.spread_seconds,
         )
+    if settings.kind == "grafana":
+        from exporters import annotations  # noqa: PLC0415
+        from exporters.grafana import Grafana  # noqa: PLC0415
+
+        return Telling(
+            name=settings.name,
+            encode=annotations.encode,
+            post=Grafana(settings),
+            spread_seconds=settings.spread_seconds,
+        )
     from exporters import webhook  # noqa: PLC0415
 
     post = HttpStore(settings, fixed=webhook.HEADERS, zipped=False)

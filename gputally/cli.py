@@ -29,6 +29,7 @@ COMMANDS = {
     "doctor": "what can be read on this node, what cannot, and why",
     "release": "let go of the driver for a while: to upgrade it, to reset GPUs",
     "report": "where the GPU-hours went, by state, owner and GPU",
+    "dashboards": "Grafana dashboards, and the rules that keep them fast",
     "metrics": "the catalogue of all metrics",
 }
 """Each is a module of this package with `arguments(parser)` and `execute(options) -> exit code`."""

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from agent.clock import now_ms
 from agent.errors import ReportError, SettingsError
+from gputally.garbage import uncollected
 from gputally.output import whole_file
 from gputally.report_forms import SUFFIXES, form_of, written
 from gputally.report_made import asked_of, made
 from gputally.report_mail import mail_arguments
-from gputally.report_scheduled import delivered, is_delivered
+from gputally.report_scheduled import delivered, is_delivered, marked
 from gputally.settings import Settings, load
 from reports.archive import Archive
 from reports.outline import Report
@@ -111,6 +112,11 @@ def execute(options: argparse.Namespace) -> int:
 
     Raises ReportError, JournalError, SettingsError, StoreError.
     """
+    with uncollected():
+        return _executed(options)
+
+
+def _executed(options: argparse.Namespace) -> int:
     form = form_of(options.format, options.out)
     settings = load(options.settings, os.environ)
     delivers = is_delivered(options, settings)
@@ -123,6 +129,7 @@ def execute(options: argparse.Namespace) -> int:
             _save(options.out, content)
         else:
             sys.stdout.write(content.decode())
+    marked(options, report, settings)
     return (delivered(options, report, settings, at_ms=now_ms()) if delivers else 0) or code
 
 

@@ -41,7 +41,7 @@ class Told(NamedTuple):
 
 
 def mail_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of mail."""
+    """Declare the options of mail, and of what else becomes of a report."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--mail", action="store_true", help="send the report of a week to whom [mail] of the settings names"
@@ -53,6 +53,9 @@ def mail_arguments(parser: argparse.ArgumentParser) -> None:
         "--scheduled",
         action="store_true",
         help="write the files and send the mail that [report] of the settings wants of each week",
+    )
+    parser.add_argument(
+        "--annotate", action="store_true", help="mark in the Grafana of [report] that the report was made"
     )
     parser.add_argument(
         "--mail-again", action="store_true", help="send also what was sent already of this week"

@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
@@ -10,13 +9,12 @@ from pathlib import Path
 from textwrap import fill
 
 from agent.errors import SettingsError
-from gputally import backtest
+from gputally import alerting, backtest
 from gputally.output import whole_file
-from gputally.settings import load as load_settings
 from gputally.tables import columns
-from rules.definition import Rule, RuleError
+from rules.definition import Rule
 from rules.fleet import FleetRule, fleet_rules
-from rules.load import duration_seconds, load
+from rules.load import load
 from rules.words import condition_in_words, length_in_words
 
 WIDTH = 110
@@ -82,12 +80,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     past = actions.add_parser("backtest", help="what rules would have found in the past", allow_abbrev=False)
     backtest.arguments(past)
     for each in (several, one, export):
-        each.add_argument(
-            "--rules", type=Path, metavar="FILE", help="rules of your own; default: [rules] file"
-        )
-        each.add_argument(
-            "--settings", type=Path, metavar="FILE", help="default: /etc/gputally/gputally.toml"
-        )
+        alerting.own_rules(each)
     one.add_argument("--json", action="store_true", help="for programs")
     form = several.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="for programs")
@@ -98,23 +91,16 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def _export_arguments(export: argparse.ArgumentParser) -> None:
     export.add_argument(
         "--format",
-        choices=("prometheus", "vmalert"),
+        choices=("prometheus", "vmalert", "grafana"),
         default="prometheus",
-        help="default: prometheus, for Mimir too",
+        help="default: prometheus, for Mimir too; grafana: alert rules of its own, for provisioning/alerting",
     )
+    alerting.judging(export, "store; node with --format grafana")
     export.add_argument(
-        "--judged-by",
-        choices=("store", "node"),
-        default="store",
-        help="whether the store judges what it is told (default), or is told what the nodes found",
-    )
-    export.add_argument("--interval", metavar="10s", help="between two scrapes; default: the agent's")
-    export.add_argument(
-        "--runbook-url", metavar="URL", help="where the runbooks stand; #NAME is put behind it"
-    )
-    export.add_argument("--job", default="gputally", metavar="NAME", help="scrape job (default: gputally)")
-    export.add_argument(
-        "--no-fleet", action="store_true", help="without the rules that only a fleet can judge"
+        "--data-source-uid",
+        default=alerting.STORE_UID,
+        metavar="UID",
+        help=f"whom Grafana asks (default: {alerting.STORE_UID}, which `gputally dashboards` makes)",
     )
     export.add_argument("--out", type=Path, metavar="FILE", help="write there instead of to the terminal")
 
@@ -125,13 +111,13 @@ def execute(options: argparse.Namespace) -> int:
         sys.stdout.write(EXAMPLE)
         return 0
     if options.action == "check":
-        rules = load(options.file)
-        off = sum(not rule.enabled for rule in rules.values())
-        print(f"{options.file} is sound: {len(rules)} rules, {off} of them switched off")
+        read = load(options.file)
+        off = sum(not rule.enabled for rule in read.values())
+        print(f"{options.file} is sound: {len(read)} rules, {off} of them switched off")
         return 0
     if options.action == "backtest":
         return backtest.execute(options)
-    rules = load(_file(options))
+    rules = alerting.rules_of(options)
     if options.action == "list" and options.markdown:
         sys.stdout.write(markdown(rules))
     elif options.action == "list":
@@ -141,12 +127,6 @@ def execute(options: argparse.Namespace) -> int:
     else:
         _export(rules, options)
     return 0
-
-
-def _file(options: argparse.Namespace) -> Path | None:
-    if options.rules:
-        return Path(options.rules)
-    return load_settings(options.settings, os.environ).rules.path
 
 
 def _list(rules: Mapping[str, Rule], *, as_json: bool) -> None:
@@ -231,17 +211,7 @@ def _conditions(rule: Rule) -> Iterator[str]:
 
 
 def _export(rules: Mapping[str, Rule], options: argparse.Namespace) -> None:
-    from rules.groups import RUNBOOK_URL, text_of  # noqa: PLC0415  it needs YAML
-
-    text = text_of(
-        rules,
-        () if options.no_fleet else fleet_rules(),
-        _interval_ms(options),
-        runbook_url=(options.runbook_url or RUNBOOK_URL).rstrip("#"),
-        job=options.job,
-        judged_by=options.judged_by,
-        ruler=options.format,
-    )
+    text = _for_grafana(options) if options.format == "grafana" else _for_ruler(rules, options)
     if options.out is None:
         sys.stdout.write(text)
         return
@@ -252,13 +222,19 @@ def _export(rules: Mapping[str, Rule], options: argparse.Namespace) -> None:
         raise SettingsError(f"cannot write {options.out}: {error.strerror}") from error
 
 
-def _interval_ms(options: argparse.Namespace) -> int:
-    if options.interval is None:
-        return round(load_settings(options.settings, os.environ).agent.interval_seconds * 1000)
-    try:
-        seconds = duration_seconds("--interval", options.interval)
-    except RuleError as wrong:
-        raise SettingsError(f"--interval: {wrong}") from wrong
-    if not 1 <= seconds <= 300:  # noqa: PLR2004
-        raise SettingsError("--interval must lie between 1s and 5m")
-    return round(seconds * 1000)
+def _for_ruler(rules: Mapping[str, Rule], options: argparse.Namespace) -> str:
+    from rules.groups import text_of  # noqa: PLC0415  it needs YAML
+
+    return text_of(
+        rules,
+        alerting.fleet_of(options),
+        alerting.interval_ms(options),
+        runbook_url=alerting.runbooks_at(options),
+        job=options.job,
+        judged_by=options.judged_by or "store",
+        ruler=options.format,
+    )
+
+
+def _for_grafana(options: argparse.Namespace) -> str:
+    return alerting.as_file(options, alerting.source_uid(options.data_source_uid))

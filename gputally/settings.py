@@ -81,6 +81,8 @@ class ReportSettings:
     timezone: str = "UTC"
     pool_label: str = "pool"
     grafana_url: str = ""
+    grafana_token_file: str = ""
+    grafana_ca_file: str = ""
     archive_folder: str = ""
     source: str = ""
     database: str = ""
@@ -98,6 +100,8 @@ class ReportSettings:
             raise SettingsError("[report] price_per_gpu_hour must not be negative")
         if self.prices not in ("on", "off"):
             raise SettingsError(f"[report] prices must be on or off, not {self.prices!r}")
+        if self.grafana_token_file and not self.grafana_url:
+            raise SettingsError("[report] grafana_token_file needs grafana_url: the Grafana that it is for")
         schedule.check(self.schedule, self.schedule_folder, self.schedule_formats, self.schedule_mail)
 
 

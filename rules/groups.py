@@ -24,6 +24,8 @@ Ruler = Literal["prometheus", "vmalert"]
 """Who evaluates; vmalert finds what it recorded at the next evaluation only."""
 JudgedBy = Literal["store", "node"]
 """Whether the store judges what it is told, or is told by the nodes what they found."""
+BOOK = ("action", "meaning", "cost", "confirm_query", "confirm_command", "false_positives")
+"""What an alert tells of a runbook, what is to be done first."""
 Entry = dict[str, Any]
 Group = dict[str, Any]
 
@@ -43,7 +45,7 @@ def text_of(
     told = [_of_fleet(one, runbook_url, job) for one in fleet]
     if told:
         groups.append({"name": "gputally_fleet", "interval": span(max(SLOW_MS, interval_ms)), "rules": told})
-    body = yaml.dump({"groups": groups}, Dumper=_Dumper, sort_keys=False, width=100, allow_unicode=True)
+    body = yaml.dump({"groups": groups}, Dumper=Dumper, sort_keys=False, width=100, allow_unicode=True)
     return HEAD.format(interval=span(interval_ms)) + body
 
 
@@ -62,12 +64,12 @@ def gpu_group(
         entries.append({"record": name, "expr": text})
     for rule in made.rules.values():
         expression = made.fires(rule) if judged_by == "store" else made.told(rule)
-        evidence = f"{_plain(rule.summary)} ({', '.join(_said(one, made) for one in rule.when.values())})"
+        evidence = f"{plain(rule.summary)} ({', '.join(_said(one, made) for one in rule.when.values())})"
         entries.append(
             {
                 "alert": alert_name(rule.name),
                 "expr": expression,
-                "labels": _labels(rule),
+                "labels": labels_of(rule),
                 "annotations": _annotations(rule, evidence, runbook_url),
             }
         )
@@ -86,19 +88,18 @@ def _of_fleet(rule: FleetRule, runbook_url: str, job: str) -> Entry:
     entry: Entry = {"alert": alert_name(rule.name), "expr": rule.expression(job)}
     if rule.for_seconds:
         entry["for"] = span(round(rule.for_seconds * 1000))
-    return entry | {"labels": _labels(rule), "annotations": _annotations(rule, rule.summary, runbook_url)}
+    return entry | {"labels": labels_of(rule), "annotations": _annotations(rule, rule.summary, runbook_url)}
 
 
-def _labels(rule: Rule | FleetRule) -> dict[str, str]:
+def labels_of(rule: Rule | FleetRule) -> dict[str, str]:
+    """Give the labels of an alert, beside those of its series."""
     return {"rule": rule.name, "severity": rule.severity, "audience": rule.audience}
 
 
 def _annotations(rule: Rule | FleetRule, summary: str, runbook_url: str) -> dict[str, str]:
-    """Give what somebody who is woken reads, what is to be done first."""
+    """Give what somebody who is woken reads."""
     told = {"summary": summary}
-    for key in ("action", "meaning", "cost", "confirm_query", "confirm_command", "false_positives"):
-        if text := getattr(rule.runbook, key):
-            told[key] = _plain(text)
+    told |= {key: plain(text) for key in BOOK if (text := getattr(rule.runbook, key))}
     return told | {"runbook_url": f"{runbook_url}#{rule.name}"}
 
 
@@ -120,12 +121,12 @@ def _said(condition: Condition, made: Translator) -> str:
     return f"{quantity}{grown}{{{{ with {asked} }}}} {value}{{{{ end }}}}"
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Keep braces in a text from being read as a template."""
     return re.sub(r"\{\{+", lambda found: f'{{{{ "{found[0]}" }}}}', text)
 
 
-class _Dumper(yaml.SafeDumper):
+class Dumper(yaml.SafeDumper):
     """Writes texts of several lines as they are."""
 
     def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: FBT001, FBT002, ARG002
@@ -137,4 +138,4 @@ def _text_node(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
 
 
-_Dumper.add_representer(str, _text_node)
+Dumper.add_representer(str, _text_node)

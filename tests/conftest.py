@@ -11,7 +11,8 @@ settings.load_profile("gputally")
 
 @pytest.fixture(autouse=True)
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Take gputally's variables out of the environment of every test."""
+    """Take gputally's variables, and the width of a terminal, out of the environment of every test."""
     for name in [name for name in os.environ if name.startswith("GPUTALLY_")]:
         monkeypatch.delenv(name)
-    monkeypatch.delenv("STATE_DIRECTORY", raising=False)
+    for name in ("STATE_DIRECTORY", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)

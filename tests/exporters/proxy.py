@@ -51,24 +51,26 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Pass a request on to an http store."""
-        body = self.rfile.read(int(self.headers["Content-Length"]))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         target = urlsplit(self.path)
         if self._is_refused():
             return
         if target.scheme != "http" or self.headers.get_all("Host") != [target.netloc]:
-            self.fault(f"POST {self.path} with Host {self.headers.get_all('Host')}")
+            self.fault(f"{self.command} {self.path} with Host {self.headers.get_all('Host')}")
             return
         origin = f"{target.path or '/'}?{target.query}" if target.query else target.path or "/"
         headers = {name: text for name, text in self.headers.items() if name.lower() not in OF_THE_HOP}
         store = http.client.HTTPConnection(target.netloc, timeout=LONGEST_SECONDS)
         try:
-            store.request("POST", origin, body, headers)
+            store.request(self.command, origin, body or None, headers)
             answer = store.getresponse()
             self.say(answer.status, answer.read().decode())
         except OSError as error:
             self.say(502, f"cannot reach the store: {error}")
         finally:
             store.close()
+
+    do_GET = do_POST  # noqa: N815  the server's name for it
 
     def do_CONNECT(self) -> None:
         """Make a tunnel to an https store."""

@@ -18,6 +18,8 @@ GOOD = {"name": "fleet", "kind": "influx1", "url": "http://store:8086", "databas
         ({"kind": "influxdb"}, "kind must be one of influx, influx1, remote_write, otlp, alertmanager, "),
         ({"url": "store:8086"}, "url must be an address such as https://"),
         ({"url": "ftp://store"}, "url must be an address"),
+        ({"url": "http://[store"}, "url must be an address"),
+        ({"url": "http://store:99999"}, "url must be an address"),
         ({"database": ""}, "kind influx1 needs database"),
         ({"kind": "influx"}, "kind influx needs bucket"),
         ({"order": "random"}, "order must be newest_first or oldest_first"),
@@ -29,6 +31,7 @@ GOOD = {"name": "fleet", "kind": "influx1", "url": "http://store:8086", "databas
         ({"kind": "webhook"}, "kind webhook has no database: it gets findings, not ticks"),
         ({"kind": "alertmanager", "database": "", "order": "oldest_first"}, "alertmanager has no order"),
         ({"kind": "webhook", "database": "", "most_bytes": 100_000}, "webhook has no most_bytes"),
+        ({"kind": "grafana"}, "kind grafana has no database: it gets findings, not ticks"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(values: dict[str, object], message: str) -> None:

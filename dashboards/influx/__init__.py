@@ -1,0 +1,1 @@
+"""The Fleet, Node and GPU dashboards for InfluxDB, asked in InfluxQL."""

@@ -1,0 +1,1 @@
+"""Dashboards: what they ask for, and that stores answer it truly."""
