@@ -149,6 +149,9 @@ class Prober:
                 ticks.append(came)
             elif came is None and self._child:
                 self._wait(self._child.out, left, wakes=False)
+        if self._child:  # it had its time, so the end of the agent does not wait for it any more
+            self._leave(self._child)
+            self._child = None
         return ticks
 
     def rest(self) -> None:
