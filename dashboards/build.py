@@ -8,6 +8,7 @@ from dashboards.boards.health import health
 from dashboards.boards.idle import idle
 from dashboards.boards.node import node
 from dashboards.boards.owners import owners
+from dashboards.boards.planner import planner
 from dashboards.boards.telemetry import telemetry
 from dashboards.boards.thermals import thermals
 from dashboards.influx.boards import boards as influx_boards
@@ -30,6 +31,7 @@ def boards(config: Config) -> tuple[Board, ...]:
         owners(config),
         health(config),
         telemetry(config),
+        planner(config),
     )
 
 

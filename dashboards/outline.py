@@ -74,7 +74,7 @@ class Panel:
     `quiet` marks one that is empty while nothing is wrong. Stacked series are drawn on top of each other.
     `colours` are by the name of a series, and those `dashed` are limits. `labels` are the columns of a table,
     with their titles; rows that have the same labels are one. `value` is the title of its figure, empty to
-    hide it; `smallest` puts the least at its top.
+    hide it; `smallest` puts the least at its top, `by_name` sorts by the first label.
     """
 
     title: str
@@ -95,6 +95,7 @@ class Panel:
     labels: tuple[tuple[str, str], ...] = ()
     value: str = "value"
     smallest: bool = False
+    by_name: bool = False
 
 
 class Row(NamedTuple):
@@ -121,6 +122,14 @@ class Event(NamedTuple):
     colour: str
 
 
+class Shortcut(NamedTuple):
+    """A link to the same dashboard at a time in Grafana's words."""
+
+    title: str
+    since: str
+    until: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Board:
     """One dashboard. `name` is the end of its stable UID."""
@@ -133,6 +142,7 @@ class Board:
     events: tuple[Event, ...] = ()
     since: str = "now-6h"
     language: Language = "promql"
+    shortcuts: tuple[Shortcut, ...] = ()
 
     @property
     def panels(self) -> Iterator[Panel]:

@@ -137,7 +137,9 @@ def _table(panel: Panel, language: Language) -> Builder:
     order = {name: number for number, name in enumerate(titles)}
     told = {"indexByName": order, "renameByName": titles, "excludeByName": {}}
     built.with_transformation(models.DataTransformerConfig(id_val="organize", options=told))
-    if not hidden:
+    if panel.by_name:
+        built.sort_by([common.TableSortByFieldState().display_name(panel.labels[0][1]).desc(False)])
+    elif not hidden:
         first = next(iter(values.values()))
         built.sort_by([common.TableSortByFieldState().display_name(first).desc(not panel.smallest)])
     for query in panel.queries:

@@ -43,13 +43,13 @@ class Recorded(NamedTuple):
         told = f"{self.name}{{{matchers}}}"
         return told if self.interval == MINUTE else f"last_over_time({told}[2h])"
 
-    def over(self, function: str, length: str, config: Config, matchers: str) -> str:
-        """Give a function of it over a time that ends now."""
+    def over(self, function: str, length: str, config: Config, matchers: str, ago: str = "") -> str:
+        """Give a function of it over a time that ended `ago`, or ends now."""
         inside = f"{self.name}{{{matchers}}}[{length}]"
         step = "5m" if self.interval == MINUTE else HOUR
         if not config.recorded:
             inside = f"({self.full(config, matchers)})[{length}:{step}]"
-        return f"{function}({inside})"
+        return f"{function}({inside}{f' offset {ago}' if ago else ''})"
 
     def hours(self, length: str, config: Config, matchers: str, ago: str = "") -> str:
         """Give the integral in hours (GPU-hours, watt-hours) of what is a rate of counters.

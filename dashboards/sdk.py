@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
+from urllib.parse import urlencode
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.builders.dashboard import Dashboard
@@ -28,10 +29,11 @@ def to_json(board: Board, others: Iterable[Board]) -> str:
         .refresh("1m")
         .time(board.since, "now")
         .timezone("utc")
+        .week_start("monday")
         .tooltip(models.DashboardCursorSync.CROSSHAIR)
         .variables([_source(board.language), *(_variable(one, board.language) for one in board.variables)])
         .annotations([_told(), *map(_event, board.events)])
-        .links([_link(other) for other in others if other.name != board.name])
+        .links([*_shortcuts(board), *(_link(other) for other in others if other.name != board.name)])
     )
     for number, (panel, place) in enumerate(_placed(board), 1):
         made = dashboard.Row(panel.title) if isinstance(panel, Row) else built(panel, board.language)
@@ -94,6 +96,18 @@ def _event(one: Event) -> Builder:
         .icon_color(one.colour)
     )
     return built.enable(True)
+
+
+def _shortcuts(board: Board) -> Iterator[Builder]:
+    for one in board.shortcuts:
+        asked = urlencode({"from": one.since, "to": one.until})
+        yield (
+            dashboard.DashboardLink(one.title)
+            .type(models.DashboardLinkType.LINK)
+            .url(f"/d/{UID}{board.name}?{asked}")
+            .tooltip(f"{board.title} from {one.since} to {one.until}")
+            .include_vars(True)
+        )
 
 
 def _link(other: Board) -> Builder:

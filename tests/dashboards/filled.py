@@ -93,7 +93,7 @@ def _made(folder: Path) -> Filled:
 
 
 @contextmanager
-def stores(filled: Filled) -> Iterator[Mapping[str, Store]]:
+def stores(filled: Filled, spans: Mapping[str, tuple[int, int]] = SPANS) -> Iterator[Mapping[str, Store]]:
     """Push the rows to a VictoriaMetrics and a Prometheus; the first also has what is recorded of them."""
     parts = [filled.rows[first : first + 2000] for first in range(0, len(filled.rows), 2000)]
     with victoria() as one, prometheus(out_of_order="1000h") as two:
@@ -101,7 +101,7 @@ def stores(filled: Filled) -> Iterator[Mapping[str, Store]]:
             one.write_lines(line_protocol.encode(part)).good()
             two.write_remote(remote_write.encode(part), remote_write.HEADERS).good()
         one.ask("GET", "/internal/force_flush").good()
-        record(one, filled.end_ms)
+        record(one, filled.end_ms, spans)
         with closing(_store(one)) as first, closing(_store(two)) as second:
             yield {"victoria": first, "prometheus": second}
 
@@ -110,12 +110,15 @@ def _store(server: Victoria | Prometheus) -> Store:
     return Store(server.url, longest=1 << 28)
 
 
-def record(server: Victoria, end_ms: int) -> None:
-    """Write what the recording rules would have written: each at its interval, while there were GPUs."""
+def record(server: Victoria, end_ms: int, spans: Mapping[str, tuple[int, int]] = SPANS) -> None:
+    """Write what the recording rules would have written: each at its interval, while there were GPUs.
+
+    `spans` are length and step in ms by interval.
+    """
     lines = []
     with closing(_store(server)) as store:
         for one in ALL:
-            length_ms, step_ms = SPANS[one.interval]
+            length_ms, step_ms = spans[one.interval]
             for told in store.steps(one.full(Config()), end_ms - length_ms, end_ms, step_ms):
                 times, values = zip(*told.samples, strict=True)
                 metric = {"__name__": one.name, **told.labels}
@@ -125,9 +128,9 @@ def record(server: Victoria, end_ms: int) -> None:
 
 
 def filled_in(expr: str, chosen: Mapping[str, str]) -> str:
-    """Put values of variables into an expression, as Grafana does."""
+    """Put values of variables into an expression, as Grafana does; those of time may be chosen as well."""
     for name, text in _TIMES.items():
-        expr = expr.replace(name, text)
+        expr = expr.replace(name, chosen.get(name.removeprefix("$"), text))
     expr = re.sub(r"\$(\w+)", lambda found: chosen.get(found[1], ALL_OF_IT), expr)
     assert "$" not in expr
     return expr

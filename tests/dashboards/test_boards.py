@@ -63,8 +63,18 @@ def test_links_keep_time_and_choice() -> None:
     every = dict(whole(Config()))
     uids = {told["uid"] for told in every.values()}
     for told in every.values():
-        assert {link["url"].removeprefix("/d/") for link in told["links"]} == uids - {told["uid"]}
-        assert all(link["keepTime"] and link["includeVars"] for link in told["links"])
+        others = [link for link in told["links"] if "?" not in link["url"]]
+        assert {link["url"].removeprefix("/d/") for link in others} == uids - {told["uid"]}
+        assert all(link["keepTime"] for link in others)
+        assert all(link["includeVars"] for link in told["links"])
+
+
+def test_the_planner_leads_to_the_week_of_the_report() -> None:
+    """Grafana's words for the previous week, which begins on Monday as the report's does."""
+    told = dict(whole(Config()))["planner.json"]
+    (link,) = (link for link in told["links"] if "?" in link["url"])
+    assert link["url"] == "/d/gputally-planner?from=now-1w%2Fw&to=now-1w%2Fw"
+    assert (link["keepTime"], told["weekStart"]) == (False, "monday")
 
 
 def test_nothing_lies_on_anything_else() -> None:
