@@ -7,6 +7,14 @@ from dashboards.outline import Board, Config, Event, Panel, Query, Row, Variable
 PICKED = 'uuid="$uuid"'
 
 
+_LIMITS = (
+    ("operating_max", "#e69f00"),
+    ("slowdown", "#d55e00"),
+    ("shutdown", "#cc0000"),
+    ("memory limit", "#cc79a7"),
+)
+
+
 def gpu(config: Config) -> Board:
     """Make the dashboard."""
     del config  # a UUID is one in all fleets
@@ -62,25 +70,40 @@ def _work() -> tuple[Panel, ...]:
             of_gpus("gpu_memory_used_bytes", "in use", PICKED),
             of_gpus("gpu_memory_total_bytes", "installed", PICKED),
             least=0,
+            dashed=("installed",),
         ),
     )
+
+
+def _limits(*names: str) -> dict[str, object]:
+    """Draw limits as dashed lines, the worse the redder."""
+    return {"dashed": names, "colours": tuple(one for one in _LIMITS if one[0] in names)}
 
 
 def _heat() -> tuple[Panel, ...]:
     return (
         lines(
             "Margin",
-            "Kelvins until it lowers its clocks, by its own limit: 0 is there.",
+            "Kelvins until it lowers its clocks, by its own limit: 0 is there. Dashed, where it tells them: "
+            "where the driver slows it, where hardware halves its clocks, where it switches itself off.",
             "celsius",
             of_gpus("gpu_temperature_margin_celsius", "margin", PICKED),
+            Query(f'gpu_temperature_margin_limit_celsius{{{PICKED}, limit!="memory_max"}}', "{{limit}}"),
             steps=MARGIN,
+            **_limits("operating_max", "slowdown", "shutdown"),
         ),
         lines(
             "Temperatures",
-            "Core and memory. What is too hot differs by model: see the margin.",
+            "Core and memory, largest of each interval, and the board's own limits, dashed. Core or memory "
+            "near its limit: cooling; memory far above the core: its pads.",
             "celsius",
-            of_gpus("gpu_temperature_celsius", "core", PICKED),
-            of_gpus("gpu_memory_temperature_celsius", "memory", PICKED),
+            of_gpus("gpu_temperature_max_celsius", "core", PICKED),
+            of_gpus("gpu_memory_temperature_max_celsius", "memory", PICKED),
+            of_gpus("gpu_temperature_operating_max_celsius", "operating_max", PICKED),
+            of_gpus("gpu_temperature_slowdown_celsius", "slowdown", PICKED),
+            of_gpus("gpu_temperature_shutdown_celsius", "shutdown", PICKED),
+            of_gpus("gpu_memory_temperature_limit_celsius", "memory limit", PICKED),
+            **_limits("operating_max", "slowdown", "shutdown", "memory limit"),
         ),
         lines(
             "Power",
@@ -89,6 +112,7 @@ def _heat() -> tuple[Panel, ...]:
             of_gpus("gpu_power_watts", "power", PICKED),
             of_gpus("gpu_power_limit_watts", "limit", PICKED),
             least=0,
+            dashed=("limit",),
         ),
         lines(
             "SM clock",

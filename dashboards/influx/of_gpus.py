@@ -29,7 +29,14 @@ _OF_CARD = {
     },
     "Memory": {"memory_used_bytes": "in use", "memory_total_bytes": "installed"},
     "Margin": {"temperature_margin_celsius": "margin"},
-    "Temperatures": {"temperature_celsius": "core", "memory_temperature_celsius": "memory"},
+    "Temperatures": {
+        "temperature_max_celsius": "core",
+        "memory_temperature_max_celsius": "memory",
+        "temperature_operating_max_celsius": "operating_max",
+        "temperature_slowdown_celsius": "slowdown",
+        "temperature_shutdown_celsius": "shutdown",
+        "memory_temperature_limit_celsius": "memory limit",
+    },
     "Power": {"power_watts": "power", "power_limit_watts": "limit"},
     "SM clock": {"sm_clock_hertz": "clock"},
 }
