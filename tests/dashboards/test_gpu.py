@@ -43,7 +43,9 @@ def test_heat_stands_beside_the_limits_of_the_board(look: Looker, filled: Filled
         "shutdown": "temperature_shutdown_celsius",
         "memory limit": "memory_temperature_limit_celsius",
     }
-    assert told == {legend: own(filled, field) for legend, field in fields.items()}
+    assert told.keys() == fields.keys()
+    for legend, field in fields.items():
+        assert told[legend] == pytest.approx(own(filled, field)), legend
     assert set(panel.dashed) == set(fields) - {"core", "memory"}
     assert told["operating_max"][()] < told["slowdown"][()] < told["shutdown"][()]
 
@@ -51,7 +53,7 @@ def test_heat_stands_beside_the_limits_of_the_board(look: Looker, filled: Filled
 def test_margin_stands_beside_its_limits(look: Looker, filled: Filled) -> None:
     """0 is where the driver slows it; the others are below, by the device's own words."""
     margin, limits = look.columns("Margin", "limit")
-    assert margin == {("",): own(filled, "temperature_margin_celsius")[()]}
+    assert margin == {("",): pytest.approx(own(filled, "temperature_margin_celsius")[()])}
     truth = own(filled, "temperature_margin_limit_celsius", "limit")
     assert limits == {key: value for key, value in truth.items() if key != ("memory_max",)}
     assert limits["operating_max",] == 0 > limits["slowdown",] > limits["shutdown",]
