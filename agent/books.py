@@ -71,6 +71,13 @@ class Books:
         for line in memory.timelines.values():
             self._ends[line.node] = max(line.until_ms, self._ends.get(line.node, 0))
 
+    def adopt(self, settings: StateSettings) -> None:
+        """Judge by other settings from the next interval on."""
+        self.tally.settings = settings
+        self._missing_ms = settings.missing_days * DAY_MS
+        if self.tenures:
+            self.tenures.adopt(settings.spell_unknown_seconds)
+
     def resume(self, node: str, now_ms: int, boot_ms: int) -> None:
         """Account for the time since the last commit: the host's off time is down, the agent's is unknown."""
         lines = [

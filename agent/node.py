@@ -7,7 +7,7 @@ wrong is logged when it begins and when it ends, not in between.
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,6 +17,7 @@ from agent.books import Books, broken_event
 from agent.cadence import SamplerSettings
 from agent.chronicle import Chronicle
 from agent.clock import Clock
+from agent.drain import drained
 from agent.errors import JournalError
 from agent.frames import Absent, Alive, Frame
 from agent.holders.claims import Holders
@@ -24,7 +25,7 @@ from agent.kernel_log import KernelLog, log_began_ms
 from agent.prober import SILENCE_SECONDS, Ended, Hung
 from agent.release import Lets, Release
 from agent.scene import Judge
-from agent.tick import Hold, State, Tick, Xid
+from agent.tick import State, Tick, Xid
 from agent.view import Health, View, bounded, slice_states_of
 
 PRUNE_TICKS = 360
@@ -123,6 +124,20 @@ class Node:
         self._holders.expect(self._books.gpus.values())
         self._books.resume(self._name, now_ms, boot_ms)
         self._commit(now_ms)
+
+    def adopt(
+        self, cadence: SamplerSettings, *, holders: Holders, most_holders: int, drain_file: str
+    ) -> None:
+        """Go on by other settings from the next interval on."""
+        self._interval_ms = round(cadence.interval_seconds * 1000)
+        self._holders = holders
+        self._most_holders = most_holders
+        self._drain_file = Path(drain_file) if drain_file else None
+
+    @property
+    def ticks(self) -> int:
+        """How many intervals were entered since the start."""
+        return self._counts.ticks
 
     def step(self, timeout_seconds: float) -> bool:
         """Wait for one frame and take it; False when the time was over or waiting was ended."""
@@ -236,7 +251,7 @@ class Node:
         posting = self._books.post(
             tick,
             holds,
-            drained=self._drained(holds),
+            drained=drained(self._drain_file, self._holders, holds),
             events=self._chronicle.take(),
             unseen=unseen,
             judge=self._judge,
@@ -278,25 +293,6 @@ class Node:
         self._counts.driver_seconds += tick.driver_seconds
         for refusal in tick.refusals:
             self._refused[refusal.quantity, refusal.reason] += refusal.times
-
-    def _drained(self, holds: Mapping[str, Sequence[Hold]]) -> Callable[[str], bool]:
-        """Tell which GPUs are out of service: by the drain file, or by a scheduler that lets its work end."""
-        by_file = self._drained_by_file()
-        if not self._holders.drained:
-            return by_file
-        return lambda uuid: by_file(uuid) or uuid not in holds
-
-    def _drained_by_file(self) -> Callable[[str], bool]:
-        """Read the drain file: it drains the GPUs it lists by UUID, or all when it lists none."""
-        if self._drain_file is None:
-            return lambda _: False
-        try:
-            listed = set(self._drain_file.read_text(encoding="utf-8", errors="replace").split())
-        except PermissionError:
-            listed = set()  # it is there, though what it lists cannot be read
-        except OSError:
-            return lambda _: False
-        return lambda uuid: not listed or uuid in listed
 
     def _commit(self, now_ms: int) -> None:
         try:

@@ -154,6 +154,16 @@ class Prober:
             self._child = None
         return ticks
 
+    def adopt(self, settings: SamplerSettings) -> list[Tick]:
+        """Read by other settings from now on; give what the probe still says if it must be another."""
+        if settings == self._mission.settings:
+            return []
+        ticks = self.finish()
+        self._mission = replace(self._mission, settings=settings)
+        if self._start_at != inf:  # else it rests
+            self._start_at = 0.0
+        return ticks
+
     def rest(self) -> None:
         """End the probe, and start no other until `resume`."""
         self._stop(self._child)

@@ -9,7 +9,7 @@ connection raise sqlite3.Error.
 """
 
 import sqlite3
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -205,3 +205,14 @@ def carry_over(db: sqlite3.Connection, kept: Remarks) -> None:
         for *whose, at_ms, author, reason in kept.acknowledged:
             for (number,) in db.execute(_FOUND, whose).fetchall():
                 acknowledge(db, [number], at_ms=at_ms, author=author, reason=reason)
+
+
+def silenced_in(journal: Path, findings: Sequence[Finding], at_ms: int) -> Sequence[Finding]:
+    """Tell which findings somebody silenced; a journal that cannot be read tells of none."""
+    if not findings:
+        return ()
+    try:
+        with closing(connect(journal)) as db:
+            return tuple(filter(silenced(db, at_ms), findings))
+    except (JournalError, sqlite3.Error):
+        return ()

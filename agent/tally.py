@@ -112,7 +112,7 @@ class Tally:
     def __init__(
         self, settings: StateSettings, *, boot_id: str = "", timelines: Mapping[str, Timeline] | None = None
     ) -> None:
-        self._settings = settings
+        self.settings = settings
         self._boot_id = boot_id
         self.timelines: dict[str, Timeline] = dict(timelines or {})
 
@@ -137,7 +137,7 @@ class Tally:
         posting = Posting([], [])
         for reading in readings:
             verdicts = judge_parts(
-                reading, holds.get(reading.uuid, ()), self._settings, drained=drained(reading.uuid)
+                reading, holds.get(reading.uuid, ()), self.settings, drained=drained(reading.uuid)
             )
             self._enter(reading, verdicts, posting)
         return posting
@@ -161,7 +161,7 @@ class Tally:
         self._unseen(line, gap_ms, posting, ends=state is not State.UNKNOWN)
 
     def _unseen(self, line: Timeline, gap_ms: int, posting: Posting, *, ends: bool = False) -> None:
-        limit_ms = self._settings.spell_unknown_seconds * 1000
+        limit_ms = self.settings.spell_unknown_seconds * 1000
         for seat, spell in list(line.spells.items()):
             line.spells[seat] = spell.unseen(gap_ms)
             if ends or line.spells[seat].unknown_ms > limit_ms:
@@ -226,7 +226,7 @@ class Tally:
 
     def _lengthen(self, line: Timeline, seat: Seat, span: tuple[int, int], posting: Posting) -> int:
         """Grow a spell; give the moment from which its time is idle."""
-        patience_ms = self._settings.patience_ms(seat[0].workload)
+        patience_ms = self.settings.patience_ms(seat[0].workload)
         spell = line.spells.get(seat) or Spell(
             uuid=line.uuid, holder=seat[0], slice=seat[1], start_ms=span[0], end_ms=span[0]
         )

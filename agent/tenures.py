@@ -112,6 +112,10 @@ class Tenures:
         self._throttles: dict[str, dict[str, float]] = {}
         self._xids: dict[tuple[str, int], int] | None = None
 
+    def adopt(self, unseen_seconds: float) -> None:
+        """End tenures after another time without a look."""
+        self._unseen_ms = round(unseen_seconds * 1000)
+
     @property
     def open(self) -> tuple[Tenure, ...]:
         """Who holds something now, longest first."""

@@ -207,6 +207,13 @@ class Pages:
             self._number += 1
         self.tell()
 
+    def relabel(self, labels: Mapping[str, str]) -> None:
+        """Put other static labels on GPU series from now on."""
+        with self._lock:
+            self._labels, self._rendered = labels, {}
+            self._number += 1
+        self.tell()
+
     def number(self) -> int | None:
         """Count the views so far; None while pages show no view, as there is none or it is stale."""
         return self._number if self.fresh() is not None else None

@@ -70,17 +70,22 @@ class _Said(NamedTuple):
 class Web:
     """Serves pages in the background from `start` to `stop`."""
 
-    def __init__(self, settings: WebSettings, pages: Pages, version: str) -> None:
-        """Read the web-config file and bind the port. Raises SettingsError when either cannot be had."""
+    def __init__(
+        self, settings: WebSettings, pages: Pages, version: str, *, like: "Web | None" = None
+    ) -> None:
+        """Read the web-config file and bind the port, or share that of another.
+
+        Raises SettingsError when either cannot be had.
+        """
         self._file = WebConfigFile(settings.config_file) if settings.config_file else None
         self._plain = WebConfig()
         self._name = f"gputally/{version}"
         self._said = _Said(_NO_PAGE, self._plain, with_body=True, seconds=0, data=b"")
         self._pages = pages
         self._routes, self._ready, self._shelves = _site(pages, version, settings.dcgm_names)
-        listening = _bind(settings)
-        self._server = Server(listening, self._talk)
-        self.port: int = listening.getsockname()[1]
+        self.listening: socket.socket = like.listening.dup() if like else _bind(settings)
+        self._server = Server(self.listening, self._talk)
+        self.port: int = self.listening.getsockname()[1]
 
     def start(self) -> None:
         """Begin to answer."""

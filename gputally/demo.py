@@ -16,8 +16,9 @@ from agent.tally import DAY_MS
 from agent.tick import Tick
 from gputally.batch import bulk_books
 from gputally.beside import end, started
+from gputally.live import Live
 from gputally.progress import Progress
-from gputally.run import Live, holders_in, live_arguments, settings_of, simulated
+from gputally.run import holders_in, live_arguments, settings_of, simulated
 from gputally.settings import Settings, state_folder
 
 PRESENT_MS = 1_000
@@ -65,7 +66,7 @@ def execute(options: argparse.Namespace) -> int:
     path, length_ms = Path(settings.journal.path), round(options.days * DAY_MS)
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")
     history = partial(back_fill, simulation, settings, path, length_ms)
-    with Live(settings, options.simulate, holders_in(simulation, settings), history) as live:
+    with Live(settings, options.simulate, partial(holders_in, simulation), prepare=history) as live:
         interval = settings.agent.interval_seconds
         with _page(path) as page:
             print(WHERE_TO_LOOK.format(journal=path, url=live.url, interval=interval, page=page), flush=True)
