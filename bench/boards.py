@@ -41,7 +41,7 @@ SHOWN_MS = 6 * HOUR_MS
 HISTORY_MS = {MINUTE: SHOWN_MS + HOUR_MS, "1h": 35 * 24 * HOUR_MS}
 """For how long there is what is recorded each minute, and each hour."""
 _NAME = re.compile(r"\b(?:gpu_|gputally_)[a-z0-9_]+")
-_TIMES = {"$__rate_interval": "5m", "$__interval": "30s", "$__range": "6h"}
+_TIMES = {"$__rate_interval": "5m", "$__interval": "30s"}
 _BATCH = 4000
 
 
@@ -182,8 +182,8 @@ def _flush(url: str) -> None:
 
 
 def _filled_in(expr: str, board: Board, store: Store, end_ms: int) -> str:
-    """Put `All` into an expression, or the first that there is."""
-    for name, text in _TIMES.items():
+    """Put in `All`, or the first that there is, and the time that the dashboard opens with."""
+    for name, text in {**_TIMES, "$__range": board.since.removeprefix("now-")}.items():
         expr = expr.replace(name, text)
     chosen: Mapping[str, str] = {one.name: ".*" for one in board.variables if one.every}
     for one in board.variables:

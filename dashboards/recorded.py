@@ -117,7 +117,28 @@ TALLY_WATTS = Recorded(
 )
 FINDINGS = Recorded("gputally:findings", "sum by (<by>) (gpu_finding{})", ("severity", "rule"))
 XIDS = Recorded("gputally:xids:increase1h", "sum by (<by>) (increase(gpu_xid_errors_total{}[1h]))", ("xid",))
-FLAGGED = Recorded("gputally:flagged_gpus", f"count by (<by>) ({labelled(FLAGS, 'flag')})", ("flag",))
+FLAGGED = Recorded(
+    "gputally:flagged_gpus",
+    f"count by (<by>) ({labelled(FLAGS, 'flag')})",
+    ("flag", "node", "gpu", "uuid"),
+)
+"""Only GPUs that have a sign, each with 1: by GPU, and small all the same."""
+_DAY_SECONDS = 86_400
+_IDLE = 'gpu_tally_seconds_total{state="held_idle"<more>}'
+IDLE_DAY = Recorded(
+    "gputally:idle_seconds:increase1d",
+    f"sum by (<by>) ((({_IDLE} - {_IDLE} offset 1d) or ({_IDLE} and on (node, uuid) gpu_up{{}} offset 1d) "
+    f"or ({_IDLE} and on (node, uuid) "
+    f"(sum by (node, uuid) (gpu_tally_seconds_total{{}}) <= {_DAY_SECONDS}))) "
+    'and increase(gpu_tally_seconds_total{state="held_idle"<more>}[5m]) > 0 '
+    'and on (node, uuid) (gpu_state{state="held_idle"<more>} == 1))',
+    ("node", "gpu", "uuid", "owner"),
+)
+"""Only GPUs that are held idle now, by owner: the seconds of the last day in which they were.
+
+Two looks at the accounts: all samples of a day of all GPUs would be too many. An account that was not there a
+day ago counts whole if it cannot be older: its GPU was there without it, or is itself younger.
+"""
 NVLINK_ERRORS = Recorded(
     "gputally:nvlink_errors:rate5m", "sum by (<by>) (rate(gpu_nvlink_errors_total{}[5m]))", ("kind",)
 )
@@ -146,7 +167,7 @@ ALL: Sequence[Recorded] = (
     *(GPUS, HELD, BUSY, WATTS, MEMORY_USED, MEMORY, MARGIN),
     *(MARGIN_SUM, IN_BAND, THROTTLED, WATTS_LIMIT, DRIVER_WATTS, TALLY_WATTS),
     *(FINDINGS, XIDS, FLAGGED, NVLINK_ERRORS, PCIE_REPLAYS, DOWN, NODE_GPUS),
-    *(OWNER_WATTS, IDLE_MEMORY),
+    *(OWNER_WATTS, IDLE_MEMORY, IDLE_DAY),
     *(STATE_HOURS, OWNER_HOURS, BUSY_HOURS, ENERGY_HOURS, OWED),
 )
 

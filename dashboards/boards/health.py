@@ -49,11 +49,14 @@ def health(config: Config) -> Board:
 
 def of_flags(config: Config, signs: Mapping[str, str]) -> str:
     """Count signs, not GPUs: one with two counts twice. 0 where GPUs tell of themselves and have none."""
+    return f"sum({_flagged(config, signs)}) or 0 * sum({GPUS.of(config, config.of_group)})"
+
+
+def _flagged(config: Config, signs: Mapping[str, str]) -> str:
+    """Give 1 for each GPU that has one of the signs, and each sign that it has."""
     if config.recorded:
-        told = f'{FLAGGED.name}{{{config.of_group}, flag=~"{"|".join(signs)}"}}'
-    else:
-        told = f"count by (flag) ({matched(labelled(signs, 'flag'), config.of_group)})"
-    return f"sum({told}) or 0 * sum({GPUS.of(config, config.of_group)})"
+        return f'{FLAGGED.name}{{{config.of_group}, flag=~"{"|".join(signs)}"}}'
+    return f"count by (flag, {_BY_GPU}) ({matched(labelled(signs, 'flag'), config.of_group)})"
 
 
 def missing(config: Config) -> str:
@@ -224,7 +227,7 @@ def _xids(config: Config) -> tuple[Panel, ...]:
 
 def _flags(config: Config) -> tuple[Panel, ...]:
     group = config.of_group
-    asking = f"sum by (sign, {_BY_GPU}) ({matched(labelled({**TO_RESET, **TO_LINK}, 'sign'), group)})"
+    asking = f"sum by (flag, {_BY_GPU}) ({_flagged(config, {**TO_RESET, **TO_LINK})})"
     return (
         lines(
             "Signs over time",
@@ -244,7 +247,7 @@ def _flags(config: Config) -> tuple[Panel, ...]:
             queries=(Query(asking, instant=True),),
             width=16,
             quiet=True,
-            labels=(("sign", "Sign"), *_GPU),
+            labels=(("flag", "Sign"), *_GPU),
             value="",
         ),
         Panel(
@@ -253,12 +256,12 @@ def _flags(config: Config) -> tuple[Panel, ...]:
             "Run the field diagnostic first. Empty is well.",
             kind="table",
             unit="none",
-            queries=(Query(_to_return(group), instant=True),),
+            queries=(Query(_to_return(config), instant=True),),
             width=24,
             height=6,
             quiet=True,
             labels=(
-                ("sign", "Sign"),
+                ("flag", "Sign"),
                 ("serial", "Serial"),
                 ("board_part", "Board"),
                 ("vbios", "VBIOS"),
@@ -269,10 +272,10 @@ def _flags(config: Config) -> tuple[Panel, ...]:
     )
 
 
-def _to_return(group: str) -> str:
+def _to_return(config: Config) -> str:
     """Join identity to the signs; a GPU of which none is told is shown without."""
-    signs = f"sum by (sign, {_BY_GPU}) ({matched(labelled(TO_RETURN, 'sign'), group)})"
-    card = f"max by (uuid, serial, board_part, vbios) (gpu_info{{{group}}})"
+    signs = f"sum by (flag, {_BY_GPU}) ({_flagged(config, TO_RETURN)})"
+    card = f"max by (uuid, serial, board_part, vbios) (gpu_info{{{config.of_group}}})"
     joined = f"{signs} * on (uuid) group_left (serial, board_part, vbios) {card}"
     return f"{joined} or {signs} unless on (uuid) {card}"
 

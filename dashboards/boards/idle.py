@@ -4,10 +4,9 @@ from agent.tick import State
 from dashboards.boards.common import COLOURS, NEUTRAL, of_fleet
 from dashboards.boards.owners import HELD_STATES, named
 from dashboards.outline import Board, Config, Panel, Query, Row
-from dashboards.recorded import GPUS, HELD, IDLE_MEMORY, OWNER_HOURS
+from dashboards.recorded import GPUS, HELD, IDLE_DAY, IDLE_MEMORY, OWNER_HOURS
 
 MOST = 50
-DAY_SECONDS = 86_400
 FOR_OWNERS = "held_without_process|held_idle|held_idle_long|held_idle_long_interactive|held_idle_long_serving"
 """The rules about GPUs held for nothing, which the owner is told of."""
 
@@ -153,26 +152,9 @@ def _lines(title: str, says: str, query: Query, *, width: int, quiet: bool = Fal
     )
 
 
-def of_a_day(config: Config) -> str:
-    """Give the seconds of the last day in which GPUs were held idle, by GPU and owner.
-
-    Two looks at the accounts: all samples of a day of all GPUs would be too many. An account that was not
-    there a day ago counts whole if it cannot be older: its GPU was there without it, or is itself younger.
-    """
-    account = f"gpu_tally_seconds_total{{{_of(config, State.HELD_IDLE)}}}"
-    seen = f"gpu_up{{{config.of_group}}} offset 1d"
-    age = f"sum by (node, uuid) (gpu_tally_seconds_total{{{config.of_group}}})"
-    return (
-        f"({account} - {account} offset 1d) or ({account} and on (node, uuid) {seen}) "
-        f"or ({account} and on (node, uuid) ({age} <= {DAY_SECONDS}))"
-    )
-
-
 def _idle_now(config: Config) -> str:
     """Give the GPUs that are held idle now, with owner and holder; their value is idle time of a day."""
-    account = f"gpu_tally_seconds_total{{{_of(config, State.HELD_IDLE)}}}"
-    state = f"gpu_state{{{_of(config, State.HELD_IDLE)}}} == 1"
-    found = f"(({of_a_day(config)}) and increase({account}[5m]) > 0 and on (node, uuid) ({state}))"
+    found = IDLE_DAY.of(config, config.of_group)
     holder = (
         f"gpu_holder_info{{{config.of_group}}} * on (node, uuid, owner) group_left () "
         f"max by (node, uuid, owner) ({found})"

@@ -208,15 +208,16 @@ def _owners(config: Config) -> tuple[Panel, ...]:
         chosen = f'{config.of_group}, state="{State.HELD_IDLE}"'
         return f"(sum by (owner) ({OWNER_HOURS.hours(CHOSEN, config, chosen, ago)}) > 0)"
 
-    held = OWNER_HOURS.hours(CHOSEN, config, f'{config.of_group}, state=~"{HELD_STATES}"')
-    busy = BUSY_HOURS.hours(CHOSEN, config, config.of_group)
+    of_held = OWNER_HOURS.hours(CHOSEN, config, f'{config.of_group}, state=~"{HELD_STATES}"')
+    held = f"(sum by (owner) ({of_held}) > 0)"
+    busy = f"sum by (owner) ({BUSY_HOURS.hours(CHOSEN, config, config.of_group)})"
     most = f"topk({MOST}, {idle()})"
     columns = (
         ("Idle GPU-hours", most, "none"),
         ("Cost", f"{most} * {config.price:g}", "currencyUSD"),
         ("Idle before", f"{idle(CHOSEN)} and on (owner) {most}", "none"),
-        ("Of what they held", f"{most} / sum by (owner) ({held})", ""),
-        ("Busy", f"sum by (owner) ({busy}) / sum by (owner) ({held}) and on (owner) {most}", ""),
+        ("Of what they held", f"{most} / {held}", ""),
+        ("Busy", f"({busy} or 0 * {held}) / {held} and on (owner) {most}", ""),
     )
     return (
         Panel(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from agent.tally import HOUR_MS
@@ -10,7 +11,9 @@ from exporters.rows import GPU, Row
 from tests.dashboards.filled import END_MS, MINUTE_MS, Filled
 
 HOURS = (5 * 7 + 2) * 24
+BEGIN_MS = END_MS - HOURS * HOUR_MS
 STEP_MS = 10 * MINUTE_MS
+OFTEN_HOURS = 3
 SILENT_HOURS = 30
 """So long before the end one GPU was heard of last."""
 OWED_HOURS = 24
@@ -42,7 +45,11 @@ class Planned:
         """Give the share of each account; none once it is silent."""
         if hour >= self.until:
             return {}
-        told = {account: first + more * hour for account, (first, more) in self.shares.items()}
+        told = {
+            account: first + more * hour
+            for account, (first, more) in self.shares.items()
+            if account != LATE or hour >= HOURS - LATE_HOURS
+        }
         return {**told, Account(State.FREE): 1 - sum(told.values())}
 
     def of_owed(self, hour: int) -> float:
@@ -51,6 +58,8 @@ class Planned:
 
 
 ANN, BOB = "ann", "bob"
+LATE, LATE_HOURS = Account(State.HELD_IDLE, "zoe"), 6
+"""An account that is there since some hours before the end only, on a GPU that was there before."""
 PLAN: Sequence[Planned] = (
     Planned(
         "GPU-1",
@@ -67,6 +76,7 @@ PLAN: Sequence[Planned] = (
             Account(State.ACTIVE, BOB): (0.3, 0.0),
             Account(State.HELD_GAP, BOB): (0.05, 0.0),
             Account(State.HELD_IDLE, BOB): (0.0, 0.0003),
+            LATE: (0.05, 0.0),
             Account(State.SERVICE): (0.02, 0.0),
         },
         {"sw_thermal": 0.01},
@@ -109,13 +119,15 @@ def _rows(number: int, gpu: Planned) -> Iterator[Row]:
         ("cluster", "c1"),
         ("pool", gpu.pool),
     )
-    begin_ms = END_MS - HOURS * HOUR_MS
-    seconds = dict.fromkeys(gpu.of_hour(0), 0.0)
-    parts = HOUR_MS // STEP_MS
-    for step in range(gpu.until * parts + 1):
-        at_ms = begin_ms + step * STEP_MS
-        for account, told in seconds.items():
-            labels = (*who, ("owner", account.owner)) if account.owner else who
+    seconds: dict[Account, float] = {}
+    labels_of = {
+        account: (*who, ("owner", account.owner)) if account.owner else who for account in gpu.shares
+    }
+    for at_ms, next_ms in pairwise(_moments(gpu.until)):
+        shares = gpu.of_hour(min((at_ms - BEGIN_MS) // HOUR_MS, gpu.until - 1))
+        for account in shares:
+            told = seconds.setdefault(account, 0.0)
+            labels = labels_of.get(account, who)
             of_state = (*labels, ("state", account.state))
             watts = HELD_WATTS if account.owner else FREE_WATTS
             yield Row(
@@ -123,10 +135,20 @@ def _rows(number: int, gpu: Planned) -> Iterator[Row]:
             )
             if account.state is State.ACTIVE:
                 yield Row(GPU, labels, (("tally_busy_seconds_total", told * BUSY),), at_ms)
+            if account.state is State.HELD_IDLE and at_ms >= END_MS - 10 * MINUTE_MS:
+                yield Row(GPU, (*who, ("state", account.state)), (("state", 1.0),), at_ms)
         for reason, share in gpu.throttled.items():
-            told = share * step * STEP_MS / 1000
+            told = share * (at_ms - BEGIN_MS) / 1000
             yield Row(GPU, (*who, ("reason", reason)), (("throttle_seconds_total", told),), at_ms)
-        for half in (0, 1):
-            yield Row(GPU, who, (("info", 1.0),), at_ms + half * STEP_MS // 2)
-        for account, share in gpu.of_hour(step // parts).items():
-            seconds[account] += share * STEP_MS / 1000
+        for there_ms in {at_ms, (at_ms + next_ms) // 2}:
+            yield Row(GPU, who, (("info", 1.0), ("up", 1.0)), there_ms)
+        for account, share in shares.items():
+            seconds[account] += share * (next_ms - at_ms) / 1000
+
+
+def _moments(until: int) -> list[int]:
+    """Give when a GPU tells: each ten minutes, in the last hours each minute; one more for the end."""
+    end_ms = BEGIN_MS + until * HOUR_MS
+    often_ms = min(end_ms, END_MS - OFTEN_HOURS * HOUR_MS)
+    found = [*range(BEGIN_MS, often_ms, STEP_MS), *range(often_ms, end_ms, MINUTE_MS), end_ms]
+    return [*found, end_ms + 1]

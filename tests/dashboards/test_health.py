@@ -63,7 +63,7 @@ def test_signs_are_counted_and_listed(look: Looker) -> None:
         ("uncorrected ECC errors", *SICK): 1.0,
         ("NVLinks down", *SICK): 1.0,
     }
-    told = look.told("Waiting for a reset or a look", "sign", "node", "gpu")
+    told = look.told("Waiting for a reset or a look", "flag", "node", "gpu")
     assert set(told) == set(asking)
     returned = {"row remap failed", "SRAM errors past the threshold"}
     assert look.told("Signs over time", "flag") == {
@@ -77,7 +77,7 @@ def test_signs_are_counted_and_listed(look: Looker) -> None:
 
 def test_a_board_to_return_has_its_serial(look: Looker, filled: Filled) -> None:
     """Both signs of it, each once, with what the maker asks for."""
-    told = look.told("Boards to return", "sign", "node", "gpu", "serial", "board_part", "vbios")
+    told = look.told("Boards to return", "flag", "node", "gpu", "serial", "board_part", "vbios")
     cards = by(filled, "info", "node", "gpu", "serial", "board_part", "vbios")
     (card,) = (one for one in cards if one[:2] == SICK)
     assert all(card)

@@ -22,6 +22,7 @@ from tests.dashboards.planned import (
     FREE_WATTS,
     HELD_WATTS,
     HOURS,
+    LATE,
     PLAN,
     Account,
     Planned,
@@ -195,19 +196,22 @@ def test_room_and_where_it_goes(look: Looker) -> None:
 def test_owners_by_idle_hours(look: Looker) -> None:
     """What they held idle, its price, the week before, and shares of what they held."""
     idle, cost, before, share, busy = look.columns("Owners by idle hours", "owner")
-    for name, label in (("unattributed", ""), (ANN, ANN), (BOB, BOB)):
+    for name, label in (("unattributed", ""), (ANN, ANN), (BOB, BOB), (LATE.owner, LATE.owner)):
 
         def within(*states: State, owner: str = label) -> Match:
             return lambda _, account: account.owner == owner and account.state in states
 
         own = hours(NOW, within(State.HELD_IDLE))
         held = hours(NOW, within(*TAKEN))
-        assert idle[name,] == pytest.approx(own, rel=NEAR)
-        assert cost[name,] == pytest.approx(own * 2.5, rel=NEAR)
-        assert before[name,] == pytest.approx(hours(BEFORE, within(State.HELD_IDLE)), rel=NEAR)
+        of_an_hour = hours(range(HOURS - 1, HOURS), within(State.HELD_IDLE))
+        assert idle[name,] == pytest.approx(own, rel=NEAR, abs=1.1 * of_an_hour)
+        assert cost[name,] == pytest.approx(idle[name,] * 2.5)
+        then = hours(BEFORE, within(State.HELD_IDLE))
+        assert before.get((name,), 0.0) == pytest.approx(then, rel=NEAR)
         assert share[name,] == pytest.approx(own / held, rel=NEAR)
         assert busy[name,] == pytest.approx(BUSY * hours(NOW, within(State.ACTIVE)) / held, rel=NEAR)
-    assert len(idle) == 3
+    assert len(idle) == 4
+    assert LATE.owner not in {name for (name,) in before}
 
 
 def test_what_was_taken(look: Looker) -> None:
