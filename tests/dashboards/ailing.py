@@ -22,6 +22,8 @@ class Where(NamedTuple):
 
 
 LINKED, SICK, LOST, HOT = Where("n2", "0"), Where("n2", "1"), Where("n2", "3"), Where("n1", "4")
+LAZY_RATIO = 0.02
+"""How busy the hot GPU is: its job has two more, which are at work."""
 SIGNS: Mapping[Where, Mapping[str, float]] = {
     LINKED: {"row_remap_pending_flag": 1, "pcie_link_lanes": 8},
     SICK: {
@@ -59,6 +61,8 @@ def _changed(
         told = SIGNS.get(where, {}).get(name, value)
         if where == LINKED and (name, kind) in GROWING:
             told = (minutes + MINUTES) * 60 * GROWING[name, kind]
+        if where == HOT and name == "busy_ratio":
+            told = LAZY_RATIO
         if where == SICK and (name, kind) == ("ecc_volatile_errors_total", "uncorrected"):
             told = 2.0
         if where == LOST:

@@ -1,31 +1,16 @@
 """Every query of every panel, on real stores: none fails, none is empty without a reason, all are true."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import pytest
 
 from agent.store import Store
 from dashboards.build import boards
 from dashboards.outline import Board, Config
-from tests.dashboards.filled import MINUTE_MS, Filled, asked, chosen_of, made, panel_of, stores
+from tests.dashboards.asking import IDS, PLAIN, WAYS
+from tests.dashboards.filled import MINUTE_MS, Filled, asked, chosen_of, panel_of
 
-RECORDED, PLAIN = Config(), Config(recorded=False)
-WAYS = [("victoria", PLAIN), ("prometheus", PLAIN), ("victoria", RECORDED)]
-IDS = ["victoria", "prometheus", "victoria, recorded"]
 NAMES = [board.name for board in boards(PLAIN)]
-
-
-@pytest.fixture(scope="module")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Filled:
-    """Two nodes of eight and four GPUs."""
-    return made(tmp_path_factory.mktemp("nodes"))
-
-
-@pytest.fixture(scope="module")
-def servers(filled: Filled) -> Iterator[Mapping[str, Store]]:
-    """Both stores, filled."""
-    with stores(filled) as found:
-        yield found
 
 
 def board_of(config: Config, name: str) -> Board:
