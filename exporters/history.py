@@ -130,15 +130,11 @@ class History:
             if gpu_id in labels and (self._is_new(gpu_id, "held", (state, holders)) or slow):
                 yield from _of_holders(labels[gpu_id], state, holders, at_ms)
         yield from self._accounts(tick, labels, postings, slow=slow)
-        yield from self._errors(labels, at_ms, slow=slow)
+        yield from self._errors(labels, tick.start_ms, at_ms, slow=slow)
         if slow:
             yield from self._of_parts(labels, at_ms)
-        own = (
-            ("tick_late_seconds", tick.late_seconds),
-            ("tick_driver_calls", float(tick.driver_calls)),
-            ("tick_driver_seconds", tick.driver_seconds),
-        )
-        yield Row(OWN, _filled((("node", tick.node), *self._static)), own, at_ms)
+        own = _filled((("node", tick.node), *self._static))
+        yield Row(OWN, own, (("tick_late_seconds", tick.late_seconds),), at_ms)
 
     def _is_new(self, gpu_id: int, what: object, value: object) -> bool:
         """Tell whether something is another than it was in the tick before."""
@@ -160,16 +156,22 @@ class History:
             if value is not None and (self._is_new(reading.gpu_id, at, value) or slow):
                 yield Row(GPU, (*labels, *more), ((family, value),), at_ms)
 
-    def _errors(self, labels: Mapping[int, Labels], at_ms: int, *, slow: bool) -> Iterator[Row]:
-        """Give the findings that were open, and XIDs as far as their counts are known."""
+    def _errors(
+        self, labels: Mapping[int, Labels], start_ms: int, at_ms: int, *, slow: bool
+    ) -> Iterator[Row]:
+        """Give the findings that were open, and XIDs as far as their counts are known.
+
+        An XID is born as 0 in the interval in which it first came, so that a rate sees it.
+        """
         for one in self._findings:
             if one.gpu_id in labels and one.opened_ms <= at_ms < one.closed_ms:
                 which = (("rule", one.rule), ("severity", one.severity))
                 if self._is_new(one.gpu_id, which, one.opened_ms) or slow:
                     yield Row(GPU, (*labels[one.gpu_id], *which), (("finding", 1.0),), at_ms)
         for xid in self._xids:
-            if xid.gpu_id in labels and xid.last_ms <= at_ms:
-                counted = (float(xid.times), xid.last_ms / 1000)
+            is_born = start_ms <= xid.first_ms <= at_ms
+            if xid.gpu_id in labels and (is_born or xid.last_ms <= at_ms):
+                counted = (0.0, xid.first_ms / 1000) if is_born else (float(xid.times), xid.last_ms / 1000)
                 if self._is_new(xid.gpu_id, ("xid", xid.number), counted) or slow:
                     figures = zip(("xid_errors_total", "xid_last_timestamp_seconds"), counted, strict=True)
                     yield Row(GPU, (*labels[xid.gpu_id], ("xid", str(xid.number))), tuple(figures), at_ms)

@@ -15,7 +15,7 @@ from agent.tick import Gpu
 _GPU = tuple(field.name for field in fields(Gpu) if field.name not in ("uuid", "index", "pci_bus"))
 _OWNER = HOLDER.index("owner")
 _TICKS = """
-    SELECT tick.id, name, start_ms, end_ms, late_seconds, driver_calls, driver_seconds FROM tick
+    SELECT tick.id, name, start_ms, end_ms, late_seconds FROM tick
     JOIN node ON node.id = node_id WHERE tick.id > ? AND tick.id <= ? ORDER BY tick.id LIMIT ?"""
 _SEATS = f"""
     SELECT gpu.id, node.name, position, uuid, from_ms, coalesce(to_ms, {FOREVER_MS}), pci_bus,
@@ -39,7 +39,7 @@ _FINDINGS = f"""
     SELECT gpu_id, rule, severity, opened_ms, coalesce(closed_ms, {FOREVER_MS}) FROM finding
     WHERE gpu_id IS NOT NULL AND opened_ms <= ? AND coalesce(closed_ms, {FOREVER_MS}) > ?"""
 _XIDS = """
-    SELECT gpu.id, number, sum(count), max(last_ms) FROM xid JOIN gpu ON gpu.uuid = xid.uuid
+    SELECT gpu.id, number, sum(count), min(first_ms), max(last_ms) FROM xid JOIN gpu ON gpu.uuid = xid.uuid
     GROUP BY 1, 2"""
 _PARTS = """
     SELECT gpu_id, quantity, labels, value FROM part WHERE at_ms > ? AND at_ms <= ? ORDER BY at_ms"""
@@ -53,8 +53,6 @@ class TickRow(NamedTuple):
     start_ms: int
     end_ms: int
     late_seconds: float
-    driver_calls: int
-    driver_seconds: float
 
 
 class Seat(NamedTuple):
@@ -127,11 +125,12 @@ class FindingRow(NamedTuple):
 
 
 class XidSum(NamedTuple):
-    """How often an XID came to a GPU over all boots, as it has been since `last_ms`."""
+    """How often an XID came to a GPU over all boots: first at `first_ms`, and no more since `last_ms`."""
 
     gpu_id: int
     number: int
     times: int
+    first_ms: int
     last_ms: int
 
 
