@@ -54,8 +54,10 @@ class Recorded(NamedTuple):
     def hours(self, length: str, config: Config, matchers: str, ago: str = "") -> str:
         """Give the integral in hours (GPU-hours, watt-hours) of what is a rate of counters.
 
-        `ago` is how long before now that time ended.
+        `ago` is how long before now that time ended. Raises ValueError for what only some GPUs are in.
         """
+        if " > " in self.expr:
+            raise ValueError(f"{self.name} ends in a comparison: its growth is none of hours")
         offset = f" offset {ago}" if ago else ""
         if not config.recorded:
             by = ", ".join((*config.group, *self.more))
