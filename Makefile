@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow bench gpu check format golden docs clean
+.PHONY: help demo test slow bench mockup gpu check format golden docs clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -28,6 +28,9 @@ slow: $(READY) ## long property and kill runs
 
 bench: $(READY) ## figures: speed, memory, processor time
 	$(BIN)/python -m bench
+
+mockup: $(READY) ## pictures of the dashboards out of a real store: build/mockup
+	$(BIN)/python -m bench.mockup --out build/mockup
 
 gpu: $(READY) ## check against a real GPU and nvidia-smi; writes tests/recorded/
 	$(BIN)/python -m bench.gpu

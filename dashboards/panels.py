@@ -31,7 +31,7 @@ def built(panel: Panel, language: Language) -> Builder:
     make = {"stat": _stat, "timeseries": _lines, "state_timeline": _timeline, "bars": _bars}
     made = _table(panel, language) if panel.kind == "table" else make[panel.kind](panel)
     made.title(panel.title).description(panel.says).datasource(source_of(language)).unit(panel.unit)
-    made.no_value("-")
+    made.no_value("none" if panel.quiet else "-")
     if panel.steps:
         made.thresholds(_thresholds(panel.steps))
     if panel.decimals is not None:

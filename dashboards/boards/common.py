@@ -1,7 +1,8 @@
 """What several dashboards share: variables, colours of states, thresholds from the devices' own limits."""
 
 from agent.tick import State
-from dashboards.outline import Config, Step, Variable
+from dashboards.outline import Config, Query, Step, Variable
+from dashboards.recorded import Recorded
 
 COLOURS: tuple[tuple[str, str], ...] = (
     (State.ACTIVE, "#0072b2"),
@@ -32,6 +33,19 @@ def of_fleet(config: Config) -> tuple[Variable, ...]:
         Variable("pool", "Pool", f"label_values({within}, {config.pool_label})"),
         Variable("model", "Model", f"label_values({within}, model)"),
     )
+
+
+def by_state(config: Config, counted: Recorded) -> tuple[Query, ...]:
+    """Ask for GPUs by state, each state by itself: so they are stacked in the order of `COLOURS`."""
+    return tuple(
+        Query(f"sum by (state) ({counted.of(config, _in(config, state))})", "{{state}}")
+        for state, _ in COLOURS
+        if state != "silent"
+    )
+
+
+def _in(config: Config, state: str) -> str:
+    return f'{config.of_group}, state="{state}"'
 
 
 def state_code(matchers: str, by: str) -> str:

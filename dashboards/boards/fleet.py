@@ -1,7 +1,7 @@
 """The whole fleet: is it there, does it work, what does it waste, what is hot, what is wrong."""
 
 from agent.tick import State
-from dashboards.boards.common import BAD, COLOURS, MARGIN, NEUTRAL, SHARE, of_fleet
+from dashboards.boards.common import BAD, COLOURS, MARGIN, NEUTRAL, SHARE, by_state, of_fleet
 from dashboards.outline import Board, Config, Panel, Query, Row, Step
 from dashboards.recorded import BUSY, GPUS, HELD, MEMORY, MEMORY_USED, WATTS
 from dashboards.recorded import MARGIN as MARGINS
@@ -111,7 +111,6 @@ def _stat(title: str, says: str, unit: str, expr: str, steps: tuple[Step, ...] =
 
 
 def _states(config: Config) -> tuple[Panel, ...]:
-    by_state = f"sum by (state) ({HELD.of(config, config.of_group)})"
     busy = f"sum({BUSY.of(config, config.of_group)})"
     return (
         Panel(
@@ -120,7 +119,7 @@ def _states(config: Config) -> tuple[Panel, ...]:
             "is the inventory; much held_idle is waste, much free is spare.",
             kind="timeseries",
             unit="none",
-            queries=(Query(by_state, "{{state}}"), Query(f"sum({_silent(config)}) > 0", "silent")),
+            queries=(*by_state(config, HELD), Query(f"sum({_silent(config)}) > 0", "silent")),
             width=16,
             height=10,
             stacked=True,
@@ -231,7 +230,7 @@ def _wrong(config: Config) -> tuple[Panel, ...]:
             kind="table",
             unit="none",
             queries=(Query(f"gpu_finding{{{of_gpu}}} == 1", instant=True),),
-            width=14,
+            width=12,
             quiet=True,
             labels=(("severity", "Severity"), ("rule", "Rule"), *gpu),
             value="",
@@ -242,10 +241,10 @@ def _wrong(config: Config) -> tuple[Panel, ...]:
             kind="table",
             unit="celsius",
             queries=(Query(f"bottomk({MOST}, gpu_temperature_margin_celsius{{{of_gpu}}})", instant=True),),
-            width=10,
+            width=12,
             steps=MARGIN,
             labels=gpu,
-            value="margin",
+            value="Margin",
             smallest=True,
         ),
     )

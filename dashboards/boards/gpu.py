@@ -164,7 +164,7 @@ def _events() -> tuple[Panel, ...]:
             queries=(Query(f"sum by (xid, node) (gpu_xid_errors_total{{{PICKED}}}) > 0", instant=True),),
             quiet=True,
             labels=(("xid", "XID"), ("node", "Node")),
-            value="times",
+            value="Times",
         ),
         Panel(
             title="The card",

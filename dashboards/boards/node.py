@@ -152,10 +152,13 @@ def _health() -> tuple[Panel, ...]:
         ),
         lines(
             "PCIe traffic",
-            "Bytes sent and received. Much of it while busy is low: the input is the bottleneck.",
+            "Bytes sent and received together. Much of it while busy is low: the input is the bottleneck.",
             "Bps",
-            grown("gpu_pcie_tx_bytes_total", "GPU {{gpu}} sent"),
-            grown("gpu_pcie_rx_bytes_total", "GPU {{gpu}} received"),
+            Query(
+                f"rate(gpu_pcie_tx_bytes_total{{{PICKED}}}[$__rate_interval]) "
+                f"+ rate(gpu_pcie_rx_bytes_total{{{PICKED}}}[$__rate_interval])",
+                "GPU {{gpu}}",
+            ),
             quiet=True,
             least=0,
         ),

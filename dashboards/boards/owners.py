@@ -282,7 +282,7 @@ def _jobs(config: Config) -> tuple[Panel, ...]:
                 ("gpu", "GPU"),
                 ("uuid", "UUID"),
             ),
-            value="busy",
+            value="Busy",
             smallest=True,
         ),
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from agent.tick import State
 from dashboards.boards.capacity import capacity
-from dashboards.boards.common import COLOURS, NEUTRAL, SHARE, of_fleet
+from dashboards.boards.common import COLOURS, NEUTRAL, SHARE, by_state, of_fleet
 from dashboards.boards.owners import HELD_STATES, named
 from dashboards.boards.spans import CHOSEN, OUT, TAKEN, Span
 from dashboards.outline import Board, Config, Panel, Query, Row, Shortcut, Step
@@ -41,7 +41,7 @@ def _now(config: Config) -> tuple[Panel, ...]:
     idle = span.hours(State.HELD_IDLE)
     return (
         _stat(
-            "Inventory",
+            "GPU-hours owed",
             "GPU-hours that the GPUs owe: each counts for a day after it was last heard of.",
             "none",
             span.owed,
@@ -62,7 +62,7 @@ def _now(config: Config) -> tuple[Panel, ...]:
             SHARE,
         ),
         _stat(
-            "Held idle",
+            "Idle GPU-hours",
             "GPU-hours that somebody held beyond any usual pause and did not use. High: talk to the owners "
             "below before you buy.",
             "none",
@@ -128,7 +128,10 @@ def _ladder(config: Config) -> tuple[Panel, ...]:
             "for the day; much free at the weekend: room for batch work.",
             kind="timeseries",
             unit="percentunit",
-            queries=(Query(f"sum by (state) ({hourly}) / on () group_left () sum({hourly})", "{{state}}"),),
+            queries=tuple(
+                one._replace(expr=f"{one.expr} / on () group_left () sum({hourly})")
+                for one in by_state(config, STATE_HOURS)
+            ),
             width=14,
             height=10,
             stacked=True,
@@ -161,7 +164,7 @@ def _states(config: Config) -> tuple[Panel, ...]:
     columns = (
         ("GPU-hours", of_group.owed, "none"),
         ("Effective", of_group.effective, ""),
-        ("Before", was.effective, ""),
+        ("Effective before", was.effective, ""),
         ("Held", of_group.share(*TAKEN), ""),
         ("Held idle", of_group.share(State.HELD_IDLE), ""),
         ("Free", of_group.share(State.FREE), ""),
@@ -245,7 +248,7 @@ def _taken(config: Config) -> tuple[Panel, ...]:
     throttled = THROTTLED.hours(CHOSEN, config, f'{config.of_group}, reason!="low_utilization"')
     return (
         _bars(
-            "Clocks lowered",
+            "GPU-hours with lowered clocks",
             "GPU-hours in which the driver lowered clocks, by reason; an hour may have several. power_cap at "
             "full load is usual; heat or power_brake means cooling or supply take work away. Empty is well.",
             "none",
@@ -253,7 +256,7 @@ def _taken(config: Config) -> tuple[Panel, ...]:
             quiet=True,
         ),
         _bars(
-            "Down or drained",
+            "GPU-hours down or drained",
             "GPU-hours lost to faults, or taken out on purpose, by pool. High: look at Health and RMA before "
             "you buy more of the same. Empty is well.",
             "none",

@@ -13,7 +13,7 @@ from dashboards.boards.planner import planner
 from dashboards.boards.spans import HELD, OUT, TAKEN
 from dashboards.outline import Config
 from dashboards.recorded import HOUR, MINUTE
-from tests.dashboards.asking import IDS, WAYS, Looker
+from tests.dashboards.asking import IDS, WAYS, Looker, Told
 from tests.dashboards.filled import END_MS, MINUTE_MS, stores
 from tests.dashboards.planned import (
     ANN,
@@ -103,10 +103,10 @@ def test_the_week_at_a_glance(look: Looker) -> None:
     rest = hours(NOW, lambda _, account: not account.owner)
     assert owed(NOW) == 4 * WEEK - 6
     for title, value in (
-        ("Inventory", owed(NOW)),
+        ("GPU-hours owed", owed(NOW)),
         ("Effective utilisation", told["6 effective"]),
         ("Coverage", told["2 coverage"]),
-        ("Held idle", idle),
+        ("Idle GPU-hours", idle),
         ("Idle money", idle * 2.5),
         ("Energy", by_owner * HELD_WATTS + rest * FREE_WATTS),
     ):
@@ -216,17 +216,21 @@ def test_owners_by_idle_hours(look: Looker) -> None:
 
 def test_what_was_taken(look: Looker) -> None:
     """Lowered clocks but for idleness, GPUs that were out, and energy, of the week."""
-    assert look.told("Clocks lowered", "reason") == pytest.approx(
+    assert look.told("GPU-hours with lowered clocks", "reason") == pytest.approx(
         {("power_cap",): 0.02 * WEEK, ("sw_thermal",): 0.01 * WEEK}, rel=NEAR
     )
-    assert look.told("Down or drained", "pool") == pytest.approx({("train",): hours(NOW, of(*OUT))}, rel=NEAR)
+    assert look.told("GPU-hours down or drained", "pool") == pytest.approx(
+        {("train",): hours(NOW, of(*OUT))}, rel=NEAR
+    )
     energy = look.told("Energy by pool", "pool")
     assert energy["serve",] == pytest.approx(WEEK * FREE_WATTS, rel=NEAR)
 
 
 def test_hours_are_shares(look: Looker) -> None:
     """In the last hour, states sum to one; the GPU that is silent is in none."""
-    told = look.told("GPUs by state, by the hour", "state")
+    told: Told = {}
+    for column in look.columns("GPUs by state, by the hour", "state"):
+        told |= column
     assert sum(told.values()) == pytest.approx(1)
     assert told["unknown",] == pytest.approx(0.2 / 3, rel=NEAR)
     held, usable, full = look.columns("Held and usable")
