@@ -71,7 +71,8 @@ class Step(NamedTuple):
 class Panel:
     """One panel. `unit` is Grafana's name of it; `says` tells what a high and a low value mean.
 
-    `quiet` marks one that is empty while nothing is wrong. Stacked series are drawn on top of each other.
+    `quiet` marks one that is empty while nothing is wrong. Stacked series are drawn on top of each other;
+    those that are single events, each by itself, as bars.
     `colours` are by the name of a series, and those `dashed` are limits. `labels` are the columns of a table,
     with their titles; rows that have the same labels are one. `value` is the title of its figure, empty to
     hide it; `smallest` puts the least at its top, `by_name` sorts by the first label.
@@ -87,6 +88,7 @@ class Panel:
     steps: tuple[Step, ...] = ()
     quiet: bool = False
     stacked: bool = False
+    single: bool = False
     decimals: int | None = None
     least: float | None = None
     most: float | None = None

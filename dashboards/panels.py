@@ -22,6 +22,13 @@ UID = "gputally-"
 PREFIXES: Mapping[Language, str] = {"promql": "", "influxql": "influx-"}
 """What stands before the name of a dashboard in each language."""
 FIRST = ord("A")
+TEXT = "string"
+"""Grafana's unit of text."""
+LEAST_COLUMN = 60
+"""Pixels: Grafana's own 150 push figures beyond the edge."""
+_LONG = ("uuid",)
+"""Labels that stand behind the figures: whoever wants to know follows the link."""
+_WIDTHS = {"gpu": 60, "severity": 90}
 _LINKS = {"node": ("node", "node"), "uuid": ("gpu", "uuid")}
 """Columns that lead to a dashboard: its name, and which variable is chosen there."""
 
@@ -30,12 +37,14 @@ def built(panel: Panel, language: Language) -> Builder:
     """Give what builds a panel."""
     make = {"stat": _stat, "timeseries": _lines, "state_timeline": _timeline, "bars": _bars}
     made = _table(panel, language) if panel.kind == "table" else make[panel.kind](panel)
-    made.title(panel.title).description(panel.says).datasource(source_of(language)).unit(panel.unit)
+    made.title(panel.title).description(panel.says).datasource(source_of(language))
     made.no_value("none" if panel.quiet else "-")
-    if panel.steps:
-        made.thresholds(_thresholds(panel.steps))
-    if panel.decimals is not None:
-        made.decimals(panel.decimals)
+    if panel.kind != "table":  # there they are for single columns
+        made.unit(panel.unit)
+        if panel.steps:
+            made.thresholds(_thresholds(panel.steps))
+        if panel.decimals is not None:
+            made.decimals(panel.decimals)
     for number, query in enumerate(panel.queries):
         made.with_target(target(query, chr(FIRST + number), language, as_table=panel.kind == "table"))
     return made
@@ -73,6 +82,8 @@ def _lines(panel: Panel) -> Builder:
         .span_nulls(False)
         .show_points(kinds.VisibilityMode.AUTO)
     )
+    if panel.single:
+        built.draw_style(kinds.GraphDrawStyle.BARS)
     if panel.stacked:
         built.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL).group("A"))
     if panel.steps:
@@ -101,6 +112,12 @@ def _timeline(panel: Panel) -> Builder:
         statetimeline.Panel()
         .mappings([models.ValueMap(options=dict(told))])
         .show_value(kinds.VisibilityMode.NEVER)
+        .legend(
+            common.VizLegendOptions()
+            .display_mode(kinds.LegendDisplayMode.LIST)
+            .placement(kinds.LegendPlacement.BOTTOM)
+            .show_legend(True)
+        )
         .merge_values(True)
         .row_height(0.8)
         .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
@@ -114,43 +131,63 @@ def _bars(panel: Panel) -> Builder:
         .reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
         .orientation(kinds.VizOrientation.HORIZONTAL)
         .display_mode(kinds.BarGaugeDisplayMode.BASIC)
+        .max_viz_height(40)
+        .text(common.VizTextDisplayOptions().title_size(14).value_size(16))
         .color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
         .min(least)
     )
 
 
 def _table(panel: Panel, language: Language) -> Builder:
+    """Make a table: a unit of the whole would turn names that read as numbers into figures of that unit."""
     several = len(panel.queries) > 1
     values = (
         {f"Value #{chr(FIRST + number)}": one.legend for number, one in enumerate(panel.queries)}
         if several
         else {"value" if language == "influxql" else "Value": panel.value or "Value"}
     )
-    hidden = () if panel.value else tuple(values)
-    titles = {name: title for name, title in (dict(panel.labels) | values).items() if name not in hidden}
-    alone = ("Value",) if several else ()  # Grafana's name for a figure that came without the others
-    kept = {"include": {"pattern": f"^({'|'.join((*titles, *alone))})$"}}
-    built = table.Panel().show_header(True)
-    built.with_transformation(models.DataTransformerConfig(id_val="filterFieldsByName", options=kept))
-    if several:
+    shown = values if panel.value else {}
+    labels = dict(panel.labels)
+    last = {name: labels.pop(name) for name in _LONG if name in labels}
+    titles = {**labels, **shown, **last}
+    built = table.Panel().show_header(True).unit(TEXT).min_width(LEAST_COLUMN)
+    if several:  # before Time goes, by which frames of no rows are merged as well
         built.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
+    kept = {"include": {"pattern": f"^({'|'.join(titles)})$"}}
+    built.with_transformation(models.DataTransformerConfig(id_val="filterFieldsByName", options=kept))
     order = {name: number for number, name in enumerate(titles)}
     told = {"indexByName": order, "renameByName": titles, "excludeByName": {}}
     built.with_transformation(models.DataTransformerConfig(id_val="organize", options=told))
     if panel.by_name:
         built.sort_by([common.TableSortByFieldState().display_name(panel.labels[0][1]).desc(False)])
-    elif not hidden:
-        first = next(iter(values.values()))
+    elif shown:
+        first = next(iter(shown.values()))
         built.sort_by([common.TableSortByFieldState().display_name(first).desc(not panel.smallest)])
-    for query in panel.queries:
-        if query.unit:
-            built.override_by_name(query.legend, [models.DynamicConfigValue(id_val="unit", value=query.unit)])
+    for number, (title, query) in enumerate(zip(shown.values(), panel.queries, strict=False)):
+        built.override_by_name(title, _of_figure(panel, query.unit or panel.unit, is_first=not number))
     for label, title in panel.labels:
+        wide = (
+            [models.DynamicConfigValue(id_val="custom.width", value=_WIDTHS[label])]
+            if label in _WIDTHS
+            else []
+        )
         if label in _LINKS:
-            built.override_by_name(
-                title, [models.DynamicConfigValue(id_val="links", value=[_way(label, title, language)])]
-            )
+            wide.append(models.DynamicConfigValue(id_val="links", value=[_way(label, title, language)]))
+        if wide:
+            built.override_by_name(title, wide)
     return built
+
+
+def _of_figure(panel: Panel, unit: str, *, is_first: bool) -> list[models.DynamicConfigValue]:
+    """Say how a figure's column is written; thresholds are for the first, by which rows are sorted."""
+    told: dict[str, object] = {"unit": unit}
+    if panel.decimals is not None:
+        told["decimals"] = panel.decimals
+    if panel.steps and is_first:
+        steps = [{"value": one.value, "color": one.colour} for one in panel.steps]
+        told["thresholds"] = {"mode": "absolute", "steps": steps}
+        told["custom.cellOptions"] = {"type": "color-text"}
+    return [models.DynamicConfigValue(id_val=name, value=value) for name, value in told.items()]
 
 
 def _way(label: str, title: str, language: Language) -> Mapping[str, object]:

@@ -13,7 +13,7 @@ COLOURS: tuple[tuple[str, str], ...] = (
     (State.DRAINED, "#f0e442"),
     (State.DOWN, "#d55e00"),
     (State.UNKNOWN, "#666666"),
-    ("silent", "#222222"),
+    ("silent", "#aaaaaa"),
 )
 """The colours of the weekly report, which people who see few colours can tell apart."""
 MARGIN = (Step(None, "red"), Step(5, "orange"), Step(10, "green"))

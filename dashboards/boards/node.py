@@ -137,6 +137,7 @@ def _health() -> tuple[Panel, ...]:
                 f"sum by (gpu, xid) (increase(gpu_xid_errors_total{{{PICKED}}}[$__rate_interval])) > 0",
                 "GPU {{gpu}} XID {{xid}}",
             ),
+            single=True,
             quiet=True,
             least=0,
         ),
@@ -147,6 +148,7 @@ def _health() -> tuple[Panel, ...]:
             of_gpus("gpu_ecc_aggregate_errors_total", "GPU {{gpu}} {{kind}}")._replace(
                 expr=f"increase(gpu_ecc_aggregate_errors_total{{{PICKED}}}[$__rate_interval]) > 0"
             ),
+            single=True,
             quiet=True,
             least=0,
         ),

@@ -166,3 +166,24 @@ def test_the_data_source_is_chosen_at_the_top() -> None:
         first = told["templating"]["list"][0]
         assert (first["type"], first["query"], first["label"]) == ("datasource", "prometheus", "Data source")
         assert all(one["refresh"] == 2 for one in told["templating"]["list"][1:])
+
+
+def test_columns_of_tables_have_units_of_their_own() -> None:
+    """One for the whole table would make figures of names that read as numbers: GPU 4 would be 4 °C."""
+    found = 0
+    for _, told in whole(Config()):
+        for panel in (panel for panel in told["panels"] if panel["type"] == "table"):
+            assert panel["fieldConfig"]["defaults"]["unit"] == "string"
+            steps = {step["id"]: step["options"] for step in panel["transformations"]}
+            assert [*steps][-1] == "organize"
+            if len(panel["targets"]) > 1:
+                assert next(iter(steps)) == "merge", "before Time goes: frames without rows are merged by it"
+            overrides = {
+                one["matcher"]["options"]: one["properties"] for one in panel["fieldConfig"]["overrides"]
+            }
+            for name, title in steps["organize"]["renameByName"].items():
+                if name.startswith("Value"):
+                    units = [one["value"] for one in overrides[title] if one["id"] == "unit"]
+                    assert set(units) <= PLAIN_UNITS, panel["title"]
+                    found += len(units)
+    assert found > 60
