@@ -24,11 +24,12 @@ PREFIXES: Mapping[Language, str] = {"promql": "", "influxql": "influx-"}
 FIRST = ord("A")
 TEXT = "string"
 """Grafana's unit of text."""
+TIME = "Time"
 LEAST_COLUMN = 60
 """Pixels: Grafana's own 150 push figures beyond the edge."""
 _LONG = ("uuid",)
 """Labels that stand behind the figures: whoever wants to know follows the link."""
-_WIDTHS = {"gpu": 60, "severity": 90}
+_WIDTHS = {"gpu": 60, "severity": 90, "rule": 210, "flag": 240}
 _LINKS = {"node": ("node", "node"), "uuid": ("gpu", "uuid")}
 """Columns that lead to a dashboard: its name, and which variable is chosen there."""
 
@@ -151,12 +152,13 @@ def _table(panel: Panel, language: Language) -> Builder:
     last = {name: labels.pop(name) for name in _LONG if name in labels}
     titles = {**labels, **shown, **last}
     built = table.Panel().show_header(True).unit(TEXT).min_width(LEAST_COLUMN)
-    if several:  # before Time goes, by which frames of no rows are merged as well
-        built.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
-    kept = {"include": {"pattern": f"^({'|'.join(titles)})$"}}
+    alike = (TIME,) if several else ()  # what frames without a row have as well: without it none is merged
+    kept = {"include": {"pattern": f"^({'|'.join((*alike, *titles))})$"}}
     built.with_transformation(models.DataTransformerConfig(id_val="filterFieldsByName", options=kept))
+    if several:
+        built.with_transformation(models.DataTransformerConfig(id_val="merge", options={}))
     order = {name: number for number, name in enumerate(titles)}
-    told = {"indexByName": order, "renameByName": titles, "excludeByName": {}}
+    told = {"indexByName": order, "renameByName": titles, "excludeByName": dict.fromkeys(alike, True)}
     built.with_transformation(models.DataTransformerConfig(id_val="organize", options=told))
     if panel.by_name:
         built.sort_by([common.TableSortByFieldState().display_name(panel.labels[0][1]).desc(False)])

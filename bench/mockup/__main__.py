@@ -10,6 +10,7 @@ from pathlib import Path
 
 from agent.errors import StoreError
 from bench.mockup.asking import View, chosen_at, length_of
+from bench.mockup.fields import Json
 from bench.mockup.fleet import Fleet, fleets
 from bench.mockup.known import StrangeError
 from bench.mockup.look import LOOKS
@@ -30,12 +31,16 @@ def main() -> int:
     }
     parser = argparse.ArgumentParser(prog="python -m bench.mockup", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
-    parser.add_argument("--board", choices=sorted(boards), action="append", help="only this one; may be repeated")
+    parser.add_argument(
+        "--board", choices=sorted(boards), action="append", help="only this one; may be repeated"
+    )
     parser.add_argument("--theme", choices=sorted(LOOKS), default="dark")
     parser.add_argument(
         "--choose", metavar="VARIABLE=VALUE", type=_pair, action="append", default=[], help="instead of All"
     )
-    parser.add_argument("--descriptions", action="store_true", help="show what each panel says of itself")
+    parser.add_argument(
+        "--descriptions", action="store_true", help="show what each panel says of itself, in its room"
+    )
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     names = options.board or list(boards)
@@ -57,7 +62,7 @@ def main() -> int:
     return 0
 
 
-def draw(board: dict[str, object], fleet: Fleet, options: argparse.Namespace) -> Page:
+def draw(board: Json, fleet: Fleet, options: argparse.Namespace) -> Page:
     """Draw one dashboard at the end of what its fleet told."""
     length_ms = length_of(board["time"]["from"])
     view = View(

@@ -6,10 +6,13 @@ from datetime import UTC, datetime
 
 from bench.mockup.fields import Shape
 from bench.mockup.look import width_of
-from bench.mockup.units import BINARY, shown
+from bench.mockup.units import BINARY, MINUTE, shown
 
 TICK = 12
 """Size of the text of ticks."""
+LOW, CLOSE, APART = 150, 15, 30
+"""Up to which height ticks may stand close, and how far apart they are then and else, in pixels."""
+_NEARLY = 1e-9
 _STEPS_S = (1, 5, 10, 15, 30, 60, 300, 600, 900, 1800, 3600, 7200, 10_800, 14_400, 21_600, 28_800, 43_200)
 _DAY_S = 86_400
 
@@ -17,6 +20,7 @@ _DAY_S = 86_400
 def scale(values: Iterable[float], shape: Shape) -> tuple[float, float]:
     """Give the ends of the vertical scale: a tenth of room on each side, or what the JSON says."""
     finite = list(values)
+    finite += [shape.custom[name] for name in ("axisSoftMin", "axisSoftMax") if name in shape.custom]
     low, high = min(finite, default=0.0), max(finite, default=0.0)
     low = shape.least if shape.least is not None else low
     high = shape.most if shape.most is not None else max(high, low)
@@ -34,7 +38,7 @@ def scale(values: Iterable[float], shape: Shape) -> tuple[float, float]:
 
 def ticks(low: float, high: float, height: float, shape: Shape, now_ms: int) -> list[tuple[float, str]]:
     """Give ticks of a vertical scale, with their texts."""
-    space = 15 if height <= 150 else 30
+    space = CLOSE if height <= LOW else APART
     least = (high - low) * space / max(height, 1)
     if shape.unit in BINARY:
         step = 2.0 ** math.ceil(math.log2(least))
@@ -45,7 +49,7 @@ def ticks(low: float, high: float, height: float, shape: Shape, now_ms: int) -> 
     value = math.ceil(low / step - 1e-9) * step
     decimals = max(0, -math.floor(math.log10(step) + 1e-9) + (1 if str(step).endswith("25") else 0))
     while value <= high + step * 1e-9:
-        if shape.decimals != 0 or abs(value - round(value)) < 1e-9:
+        if shape.decimals != 0 or abs(value - round(value)) < _NEARLY:
             found.append((value, _text(0.0 if abs(value) < step / 1e6 else value, shape, decimals, now_ms)))
         value += step
     return found
@@ -72,12 +76,13 @@ def moments(from_ms: int, until_ms: int, width: float) -> list[tuple[int, str]]:
     step = next((one for one in steps if one >= least), steps[-1])
     first = math.ceil(from_ms / 1000 / step) * step
     return [
-        (at_s * 1000, _moment(at_s * 1000, length_s, step)) for at_s in range(first, until_ms // 1000 + 1, step)
+        (at_s * 1000, _moment(at_s * 1000, length_s, step))
+        for at_s in range(first, until_ms // 1000 + 1, step)
     ]
 
 
 def _moment(at_ms: int, length_s: float, step_s: float) -> str:
-    if step_s <= 60:
+    if step_s <= MINUTE:
         form = "%H:%M:%S"
     elif length_s <= _DAY_S:
         form = "%H:%M"

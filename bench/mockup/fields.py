@@ -9,6 +9,8 @@ from bench.mockup.look import Look, nth
 from bench.mockup.units import MOMENTS, shown
 
 Json = Mapping[str, Any]
+TEXT = "string"
+"""The unit of a field whose values are shown as they are."""
 _FALLBACK = "gray"
 
 
@@ -34,6 +36,8 @@ class Shape:
     dash: Sequence[float]
     links: Sequence[Json]
     custom: Json
+    width: float | None
+    cell: str
 
     def number(self, value: float | None, look: Look, now_ms: int) -> Shown:
         """Show a value of a field of numbers."""
@@ -42,7 +46,8 @@ class Shape:
         mapped = self.mappings.get(f"{value:g}")
         if mapped:
             return Shown(mapped["text"], look.colour(mapped["color"]))
-        return Shown(shown(value, self.unit, self.decimals, now_ms), self.step(value, look))
+        text = f"{value:.15g}" if self.unit == TEXT else shown(value, self.unit, self.decimals, now_ms)
+        return Shown(text, self.step(value, look))
 
     def step(self, value: float, look: Look) -> str:
         """Give the colour of the highest threshold that a value reaches."""
@@ -53,7 +58,7 @@ class Shape:
         """Show a text, with Grafana's habit: what reads as a number or a time gets the unit of the field."""
         if not value:
             return self.no_value
-        if self.unit == "string":
+        if self.unit == TEXT:
             return value
         if self.unit in MOMENTS:
             return "NaN"
@@ -77,7 +82,9 @@ def shape(panel: Json, *names: str) -> Shape:
     for override in panel["fieldConfig"]["overrides"]:
         if override["matcher"]["options"] in names:
             told.update({one["id"]: one["value"] for one in override["properties"]})
-    thresholds = defaults.get("thresholds", {"steps": [{"color": "green"}, {"color": "red", "value": 80}]})
+    thresholds = told.get("thresholds") or defaults.get(
+        "thresholds", {"steps": [{"color": "green"}, {"color": "red", "value": 80}]}
+    )
     colour = told.get("color", defaults.get("color", {}))
     mapped = (one["options"] for one in defaults.get("mappings", ()))
     return Shape(
@@ -92,6 +99,8 @@ def shape(panel: Json, *names: str) -> Shape:
         dash=told.get("custom.lineStyle", {}).get("dash", ()),
         links=told.get("links", ()),
         custom=defaults.get("custom", {}),
+        width=told.get("custom.width"),
+        cell=told.get("custom.cellOptions", {}).get("type", "auto"),
     )
 
 

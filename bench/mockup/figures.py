@@ -16,6 +16,9 @@ SMALLEST = 20.0
 """A figure of fewer pixels is worth a remark."""
 SPACING = 8
 VALUE_PAD = 10
+TITLE_LINE = 1.5
+TALL, BESIDE = 100, 40
+"""A stat that is higher has more room around it; a bar that is lower has its name beside it."""
 
 
 def stat(panel: Json, lines: Sequence[Line], box: Box) -> Drawn:
@@ -59,7 +62,7 @@ def _stat(
     title: str, value: Shown, values: Sequence[tuple[str, Shown]], width: float, height: float
 ) -> tuple[str, float]:
     """Draw one figure; give it with the size of its text."""
-    pad = 12 if height > 100 else 8
+    pad = 12 if height > TALL else 8
     room, tall = width - 2 * pad, height - 2 * pad
     text = max((one.text for _, one in values), key=lambda one: width_of(one, 14)) or "-"
     names = max((name for name, _ in values), key=len) if title else ""
@@ -98,16 +101,19 @@ def bars(panel: Json, lines: Sequence[Line], box: Box) -> Drawn:
         fitting = int((box.height + SPACING) // (height + SPACING))
         remarks.append(f"scrolls: {fitting} of {count} bars fit")
     names = max((line.name for line in lines), key=lambda one: width_of(one, 14))
-    above = height > 40
+    above = height > BESIDE
     title = max(min(height * 0.45, 50), 17) if above else max(height * 0.6, 18)
-    size = title / 1.5
+    size = title / TITLE_LINE
+    if "titleSize" in options.get("text", {}):
+        size = options["text"]["titleSize"]
+        title = size * TITLE_LINE
     side = 0.0 if above else min(width_of(names, size) + 15, box.width * 0.4)
     if not above and width_of(names, size) + 10 > side:
         remarks.append(f"names cut: {names!r} in {side:.0f} px")
     tall = height - title if above else height
     text = max((one.text for one in texts), key=lambda one: width_of(one, 14))
     figure = max(min(box.width * 0.2, 150), width_of(text, max(size, 12)) + 2 * VALUE_PAD)
-    font = largest(text, figure - 2 * VALUE_PAD, tall, 1.0)
+    font = options.get("text", {}).get("valueSize") or largest(text, figure - 2 * VALUE_PAD, tall, 1.0)
     room = box.width - figure - side
     least = shapes[0].least if shapes[0].least is not None else min(values)
     most = shapes[0].most if shapes[0].most is not None else max(values)
@@ -116,7 +122,8 @@ def bars(panel: Json, lines: Sequence[Line], box: Box) -> Drawn:
         share = min((value - least) / (most - least), 1.0) if most > least else 0.0
         name = f'<div class="name" style="font-size:{size:.1f}px;width:{side or box.width:.1f}px'
         name += f'{"" if above else ";text-align:right;padding-right:10px"}">{told(line.name)}</div>'
-        bar = f"width:{max(share * room, 1):.1f}px;background:{one.colour}59;border-right:2px solid {one.colour}"
+        bar = f"width:{max(share * room, 1):.1f}px;background:{one.colour}59;"
+        bar += f"border-right:2px solid {one.colour}"
         html.append(
             f'<div class="bar {"above" if above else "beside"}" style="height:{height:.1f}px">{name}'
             f'<div class="track" style="height:{tall:.1f}px"><div style="{bar}"></div><i></i>'

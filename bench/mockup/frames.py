@@ -89,15 +89,20 @@ def merged(frames: list[Frame]) -> list[Frame]:
         for number in range(frame.length):
             row = frame.row(number)
             alike = rows.setdefault(tuple(row[name] for name in common), [])
-            fitting = [one for one in alike if all(one.get(name, cell) == cell for name, cell in row.items())]
+            fitting = [one for one in alike if _fits(one, row)]
             for one in fitting:
-                one |= row
+                one.update(row)
             if not fitting:
                 alike.append(row)
                 order.append(row)
     names = dict.fromkeys(name for frame in told for name in frame.columns)
     numbers = {name for frame in told for name in frame.numbers}
     return [Frame(told[0].ref, {name: [row.get(name) for row in order] for name in names}, numbers)]
+
+
+def _fits(one: Mapping[str, Cell], other: Mapping[str, Cell]) -> bool:
+    """Tell whether two rows say nothing different."""
+    return all(one.get(name) is None or one[name] == cell for name, cell in other.items())
 
 
 def _organized(frame: Frame, options: Json) -> Frame:

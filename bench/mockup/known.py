@@ -7,11 +7,12 @@ that only matter under the mouse (tooltips), or nowhere in a picture, take any v
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench.mockup.fields import TEXT
 from bench.mockup.units import FORMATS
 
 Values = frozenset[Any] | None
 ANY: Values = None
-UNITS: Values = frozenset({*FORMATS, "string"})
+UNITS: Values = frozenset({*FORMATS, TEXT})
 
 
 class StrangeError(ValueError):
@@ -33,7 +34,9 @@ BOARD: Mapping[str, Values] = {
     "links[].type": _only("link"),
     "links[].icon": _only(""),
     **{f"templating.list[].{name}": ANY for name in ("name", "label", "query", "query.query", "query.refId")},
-    **{f"templating.list[].{name}": ANY for name in ("multi", "includeAll", "auto", "auto_count", "auto_min")},
+    **{
+        f"templating.list[].{name}": ANY for name in ("multi", "includeAll", "auto", "auto_count", "auto_min")
+    },
     **{f"templating.list[].{name}": ANY for name in ("allowCustomValue", "skipUrlSync", "refresh")},
     "templating.list[].type": _only("query", "datasource"),
     "templating.list[].sort": _only(7),
@@ -43,7 +46,9 @@ BOARD: Mapping[str, Values] = {
     "templating.list[].current.value": _only("$__all"),
     "templating.list[].datasource.type": _only("prometheus"),
     "templating.list[].datasource.uid": ANY,
-    **{f"annotations.list[].{name}": ANY for name in ("name", "iconColor", "type", "hide", "builtIn", "expr")},
+    **{
+        f"annotations.list[].{name}": ANY for name in ("name", "iconColor", "type", "hide", "builtIn", "expr")
+    },
     **{f"annotations.list[].target.{name}": ANY for name in ("limit", "matchAny", "tags[]", "type")},
     "annotations.list[].datasource.type": _only("grafana", "prometheus"),
     "annotations.list[].datasource.uid": ANY,
@@ -107,6 +112,10 @@ _PANELS: Mapping[str, Mapping[str, Values]] = {
         **_MOUSE,
         f"{_FIELD}.custom.fillOpacity": ANY,
         f"{_FIELD}.custom.lineWidth": ANY,
+        f"{_FIELD}.custom.drawStyle": _only("line", "points", "bars"),
+        f"{_FIELD}.custom.pointSize": ANY,
+        f"{_FIELD}.custom.axisSoftMin": ANY,
+        f"{_FIELD}.custom.axisSoftMax": ANY,
         f"{_FIELD}.custom.showPoints": _only("auto"),
         f"{_FIELD}.custom.spanNulls": _only(False),
         f"{_FIELD}.custom.stacking.group": _only("A"),
@@ -121,6 +130,10 @@ _PANELS: Mapping[str, Mapping[str, Values]] = {
     "table": {
         **_EVERY,
         **_STEPS,
+        f"{_FIELD}.custom.align": _only("auto"),
+        f"{_FIELD}.custom.cellOptions.type": _only("auto"),
+        f"{_FIELD}.custom.inspect": _only(False),
+        f"{_FIELD}.custom.minWidth": ANY,
         "options.cellHeight": _only("sm"),
         "options.footer.show": _only(False),
         "options.footer.countRows": _only(False),
@@ -135,8 +148,14 @@ _PANELS: Mapping[str, Mapping[str, Values]] = {
         "transformations[].options.indexByName.*": ANY,
         "transformations[].options.renameByName.*": ANY,
         "transformations[].options.excludeByName.*": _only(True),
-        f"{_COLOUR}id": _only("unit", "links", "decimals"),
+        f"{_COLOUR}id": _only(
+            *("unit", "links", "decimals", "thresholds", "custom.width", "custom.cellOptions")
+        ),
         f"{_COLOUR}value": ANY,
+        f"{_COLOUR}value.type": _only("auto", "color-text", "color-background"),
+        f"{_COLOUR}value.mode": _only("absolute", "basic"),
+        f"{_COLOUR}value.steps[].value": ANY,
+        f"{_COLOUR}value.steps[].color": ANY,
         f"{_COLOUR}value[].title": ANY,
         f"{_COLOUR}value[].url": ANY,
     },
@@ -166,6 +185,8 @@ _PANELS: Mapping[str, Mapping[str, Values]] = {
         "options.valueMode": _only("color"),
         "options.showUnfilled": _only(True),
         **{f"options.{name}": ANY for name in ("minVizHeight", "maxVizHeight", "minVizWidth")},
+        "options.text.titleSize": ANY,
+        "options.text.valueSize": ANY,
     },
 }
 _KEYS = ("indexByName", "renameByName", "excludeByName", "mappings[].options")
@@ -181,6 +202,10 @@ def check(board: Mapping[str, Any]) -> None:
         if panel["type"] not in _PANELS:
             raise StrangeError(f"{where}: a panel of type {panel['type']!r} is not known here")
         _all_known(where, panel, _PANELS[panel["type"]])
+        for override in panel.get("fieldConfig", {}).get("overrides", ()):
+            for told in override["properties"]:
+                if told["id"] == "unit" and told["value"] not in FORMATS and told["value"] != TEXT:
+                    raise StrangeError(f"{where}: the unit {told['value']!r} is not known here")
 
 
 def _all_known(where: str, part: object, known: Mapping[str, Values]) -> None:

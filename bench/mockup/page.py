@@ -54,7 +54,7 @@ def place_of(panel: Json) -> Place:
 
 
 def page(board: Json, view: View, look: Look, *, descriptions: bool = False) -> Page:
-    """Draw a dashboard. Raises StrangeError for what is not understood, StoreError for what cannot be asked."""
+    """Draw a dashboard. Raises StrangeError for what is not understood, StoreError."""
     check(board)
     parts, remarks = [], list(_overlaps(board["panels"]))
     for panel in board["panels"]:
@@ -107,7 +107,9 @@ def _overlaps(panels: Sequence[Json]) -> Iterator[str]:
 
 
 def _panel(panel: Json, place: Place, drawn: Drawn, says: str) -> str:
-    style = f"left:{place.left:.1f}px;top:{place.top:.1f}px;width:{place.width:.1f}px;height:{place.height:.1f}px"
+    style = (
+        f"left:{place.left:.1f}px;top:{place.top:.1f}px;width:{place.width:.1f}px;height:{place.height:.1f}px"
+    )
     below = f"<p>{says}</p>" if says else ""
     state = " data-empty" if EMPTY in drawn.remarks else ""
     return (

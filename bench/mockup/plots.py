@@ -1,7 +1,7 @@
 """What is drawn over time: lines, areas on top of each other, and states in rows."""
 
-from collections.abc import Mapping, Sequence
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from bench.mockup.asking import Line
@@ -44,7 +44,7 @@ def timeseries(panel: Json, lines: Sequence[Line], box: Box) -> Drawn:
         return nothing(panel)
     shapes = [shape(panel, line.name) for line in lines]
     colours = [one.line(number, box.look) for number, one in enumerate(shapes)]
-    legend, tall, remarks = _legend(panel, lines, colours, box)
+    legend, tall, remarks = _legend(panel, [line.name for line in lines], colours, box)
     stacked = "stacking" in shapes[0].custom
     layers = _stacked(lines) if stacked else [dict(line.points) for line in lines]
     values = [value for layer in layers for value in layer.values()]
@@ -58,7 +58,9 @@ def timeseries(panel: Json, lines: Sequence[Line], box: Box) -> Drawn:
     bottom: Mapping[int, float] = {}
     drawn = []
     for line, one, layer, colour in zip(lines, shapes, layers, colours, strict=True):
-        drawn.append(_series(plot, line, one, layer, bottom if stacked else None, colour))
+        drawn.append(
+            _series(plot, line, one=one, layer=layer, below=bottom if stacked else None, colour=colour)
+        )
         bottom = layer
     parts += reversed(drawn) if stacked else drawn
     if common.custom.get("thresholdsStyle", {}).get("mode") == "dashed":
@@ -92,6 +94,7 @@ def _runs(times: Sequence[int], step_ms: int) -> list[list[int]]:
 def _series(
     plot: Plot,
     line: Line,
+    *,
     one: Shape,
     layer: Mapping[int, float],
     below: Mapping[int, float] | None,
@@ -101,6 +104,21 @@ def _series(
     if one.dash:
         stroke += f' stroke-dasharray="{" ".join(map(str, one.dash))}"'
     fill = one.custom.get("fillOpacity", 0) / 100
+    style = one.custom.get("drawStyle", "line")
+    if style != "line":
+        radius = one.custom.get("pointSize", 5) / 2
+        wide = max(plot.x(line.step_ms) - plot.x(0), 1) * 0.6
+        base = plot.y(0.0)
+        dots = ((plot.x(at_ms), plot.y(value)) for at_ms, value in line.points)
+        if style == "points":
+            return "".join(
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{colour}"/>' for x, y in dots
+            )
+        return "".join(
+            f'<rect x="{x - wide / 2:.1f}" y="{y:.1f}" width="{wide:.1f}" height="{base - y:.1f}" '
+            f'fill="{colour}" fill-opacity="{fill or 1}"/>'
+            for x, y in dots
+        )
     parts = []
     for run in _runs(sorted(layer), line.step_ms):
         path = " ".join(f"{plot.x(at_ms):.1f},{plot.y(layer[at_ms]):.1f}" for at_ms in run)
@@ -139,32 +157,34 @@ def _axes(plot: Plot, marks: Sequence[tuple[float, str]]) -> str:
 
 
 def _svg(width: float, height: float, inner: str) -> str:
-    return f'<svg width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.1f} {height:.1f}">{inner}</svg>'
+    return (
+        f'<svg width="{width:.0f}" height="{height:.0f}" viewBox="0 0 {width:.1f} {height:.1f}">{inner}</svg>'
+    )
 
 
 def _legend(
-    panel: Json, lines: Sequence[Line], colours: Sequence[str], box: Box
+    panel: Json, names: Sequence[str], colours: Sequence[str], box: Box
 ) -> tuple[str, float, list[str]]:
     """Lay out the legend; give it, its height, and what is wrong with it."""
     if not panel["options"]["legend"]["showLegend"]:
         return "", 0.0, []
     remarks = []
     rows, at = 1, 0.0
-    for line in lines:
-        wide = 14 + 8 + width_of(line.name, TICK) + 10
+    for name in names:
+        wide = 14 + 8 + width_of(name, TICK) + 10
         if at and at + wide > box.width:
             rows, at = rows + 1, 0.0
         at += wide
     wanted = rows * ENTRY
     tall = min(wanted, box.height * LEGEND)
     if wanted > tall + 1:
-        remarks.append(f"legend of {len(lines)} scrolls: {tall / ENTRY:.1f} of {rows} lines fit")
-    twice = [name for name, times in Counter(line.name for line in lines).items() if times > 1]
+        remarks.append(f"legend of {len(names)} scrolls: {tall / ENTRY:.1f} of {rows} lines fit")
+    twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         remarks.append(f"names that several lines have: {', '.join(twice[:5])}")
     entries = "".join(
-        f'<span><i style="background:{colour}"></i>{told(line.name)}</span>'
-        for line, colour in zip(lines, colours, strict=True)
+        f'<span><i style="background:{colour}"></i>{told(name)}</span>'
+        for name, colour in zip(names, colours, strict=True)
     )
     return f'<div class="legend" style="height:{tall:.0f}px">{entries}</div>', tall, remarks
 
@@ -181,7 +201,9 @@ def timeline(panel: Json, lines: Sequence[Line], box: Box) -> Drawn:
         remarks.append(f"pages: {len(page)} of {len(lines)} rows on the first")
     if not options["legend"]["showLegend"] and options["showValue"] == "never":
         remarks.append("neither legend nor values: what a colour means is told under the mouse only")
-    height = box.height - UNDER - 4 - paged
+    legend, tall, more_remarks = _legend(panel, *_meanings(panel, lines, box), box)
+    remarks += more_remarks
+    height = box.height - UNDER - 4 - paged - tall
     left = GAP + min(max(width_of(line.name, TICK) for line in page), box.width * 0.4)
     plot = Plot(left, box.width - left - 8, height, 0, 1, box)
     each = height / len(page)
@@ -189,7 +211,7 @@ def timeline(panel: Json, lines: Sequence[Line], box: Box) -> Drawn:
     for number, line in enumerate(page):
         one = shape(panel, line.name)
         middle = 4 + each * (number + 0.5)
-        tall = each * options["rowHeight"]
+        thick = each * options["rowHeight"]
         name = told(line.name)
         parts.append(
             f'<text class="axes" x="{left - GAP:.1f}" y="{middle + 4:.1f}" text-anchor="end">{name}</text>'
@@ -197,10 +219,19 @@ def timeline(panel: Json, lines: Sequence[Line], box: Box) -> Drawn:
         for begin_ms, end_ms, value in _states(line, box.now_ms):
             x, width = plot.x(begin_ms), plot.x(end_ms) - plot.x(begin_ms)
             colour = one.number(value, box.look, box.now_ms).colour
-            place = f'x="{x:.1f}" y="{middle - tall / 2:.1f}" width="{max(width, 1):.1f}" height="{tall:.1f}"'
+            place = (
+                f'x="{x:.1f}" y="{middle - thick / 2:.1f}" width="{max(width, 1):.1f}" height="{thick:.1f}"'
+            )
             parts.append(f'<rect {place} fill="{colour}" fill-opacity=".7"/>')
     more = f'<div class="choice">1 of {-(-len(lines) // options["perPage"])} ▸</div>' if paged else ""
-    return Drawn(_svg(box.width, box.height - paged, "".join(parts)) + more, remarks)
+    return Drawn(_svg(box.width, box.height - paged - tall, "".join(parts)) + legend + more, remarks)
+
+
+def _meanings(panel: Json, lines: Sequence[Line], box: Box) -> tuple[list[str], list[str]]:
+    """Give the states that are seen, and their colours, for the legend."""
+    values = sorted({value for line in lines for _, value in line.points})
+    told_so = dict.fromkeys(shape(panel).number(value, box.look, box.now_ms) for value in values)
+    return [one.text for one in told_so], [one.colour for one in told_so]
 
 
 def _states(line: Line, until_ms: int) -> list[tuple[int, int, float]]:

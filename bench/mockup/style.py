@@ -50,7 +50,7 @@ svg .axes text, svg text.axes { font-size: 12px; fill: var(--text); stroke: none
 .stat.column { flex-direction: column }
 .stat.named { justify-content: space-between }
 .stat.column.named { align-items: flex-start; justify-content: center }
-.bars { display: flex; flex-direction: column; justify-content: space-between; overflow: hidden; gap: 8px }
+.bars { display: flex; flex-direction: column; overflow: hidden; gap: 8px }
 .bar { display: flex; flex: none; align-items: center; overflow: hidden }
 .bar.above { flex-direction: column; align-items: stretch }
 .bar .name { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; line-height: 1.5; flex: none }

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from bench.mockup.drawn import Box, Drawn, nothing
 from bench.mockup.fields import Json, Shape, shape
@@ -25,15 +26,18 @@ def table(panel: Json, frames: Sequence[Frame], box: Box) -> Drawn:
         remarks.append(f"not merged: only target {frame.ref} is shown, {lost} are behind a choice below")
     shapes = {name: shape(panel, name) for name in frame.columns}
     rows = sorted_rows(panel, frame)
-    wide = max(box.width / len(shapes), LEAST)
+    wide = _widths(shapes, box.width)
+    whole = sum(wide.values())
     seen = int((height - ROW) // ROW)
     cells = [{name: _text(row[name], shapes[name], box) for name in shapes} for row in rows]
     remarks += _cut(frame, cells, wide)
     remarks += _changed(frame, rows, cells)
-    if panel["fieldConfig"]["defaults"].get("thresholds"):
+    plain = all(one.cell == "auto" for one in shapes.values())
+    if plain and panel["fieldConfig"]["defaults"].get("thresholds"):
         remarks.append("thresholds colour nothing: no column has a type of cell that shows them")
-    if wide * len(shapes) > box.width + 1:
-        shown = int(box.width // wide)
+    if whole > box.width + 1:
+        ends = list(accumulate(wide.values()))
+        shown = sum(end <= box.width + 1 for end in ends)
         lost = ", ".join(list(shapes)[shown:])
         remarks.append(f"scrolls sideways: {shown} of {len(shapes)} columns fit, hidden or cut: {lost}")
     if len(rows) > seen:
@@ -41,21 +45,40 @@ def table(panel: Json, frames: Sequence[Frame], box: Box) -> Drawn:
     for one in panel["options"].get("sortBy", ()):
         if one["displayName"] not in frame.columns:
             remarks.append(f"is to be sorted by {one['displayName']!r}, which it does not have")
-    head = "".join(_cell(name, "head", name in frame.numbers, wide) for name in shapes)
+    head = "".join(
+        _cell(name, f'class="head{_place(number=name in frame.numbers, wide=wide[name])}"') for name in shapes
+    )
     body = "".join(
         "<div class=row>"
-        + "".join(_link(row, name, text[name], shapes[name], name in frame.numbers, wide) for name in shapes)
+        + "".join(
+            _link(
+                row,
+                text[name],
+                shapes[name],
+                colour=_colour(row[name], shapes[name], box),
+                place=_place(number=name in frame.numbers, wide=wide[name]),
+            )
+            for name in shapes
+        )
         + "</div>"
         for row, text in zip(rows, cells, strict=True)
     )
     empty = "" if rows else '<div class="nothing">No data</div>'
     choice = f'<div class="choice">frame {told(frame.ref)} ▾</div>' if len(frames) > 1 else ""
-    width = wide * len(shapes)
     return Drawn(
-        f'<div class="table" style="height:{height:.0f}px"><div style="width:{width:.0f}px">'
+        f'<div class="table" style="height:{height:.0f}px"><div style="width:{whole:.0f}px">'
         f"<div class=row>{head}</div>{body}{empty}</div></div>{choice}",
         remarks,
     )
+
+
+def _widths(shapes: Mapping[str, Shape], width: float) -> dict[str, float]:
+    """Share the room among columns that have no width of their own; none is narrower than the least."""
+    own = {name: one.width for name, one in shapes.items() if one.width is not None}
+    others = len(shapes) - len(own)
+    least = max(one.custom.get("minWidth", LEAST) for one in shapes.values())
+    share = max((width - sum(own.values())) / max(others, 1), least)
+    return {name: own.get(name, share) for name in shapes}
 
 
 def _text(cell: Cell, shape: Shape, box: Box) -> str:
@@ -77,41 +100,44 @@ def _changed(
     return list(found.values())
 
 
-def _cut(frame: Frame, cells: Sequence[Mapping[str, str]], wide: float) -> list[str]:
+def _cut(frame: Frame, cells: Sequence[Mapping[str, str]], wide: Mapping[str, float]) -> list[str]:
     """Tell which headings and cells are wider than their column."""
-    room, remarks = wide - 2 * PAD, []
-    heads = [name for name in frame.columns if width_of(name, TEXT) * BOLD > room]
+    remarks = []
+    heads = [name for name in frame.columns if width_of(name, TEXT) * BOLD > wide[name] - 2 * PAD]
     if heads:
         remarks.append(f"headings cut: {', '.join(heads)}")
     for name in frame.columns:
         long = max((row[name] for row in cells), key=len, default="")
+        room = wide[name] - 2 * PAD
         if width_of(long, TEXT) > room:
             remarks.append(f"cells of {name} cut: {long!r} in {room:.0f} px")
     return remarks
 
 
-def _cell(text: str, kind: str, number: bool, wide: float) -> str:  # noqa: FBT001  a column's kind
-    side = " right" if number else ""
-    return f'<div class="{kind}{side}" style="width:{wide:.1f}px"><span>{told(text)}</span></div>'
+def _colour(cell: Cell, shape: Shape, box: Box) -> str:
+    """Give the colour of a figure's cell as CSS, where its type of cell shows one."""
+    if shape.cell == "auto" or cell is None or isinstance(cell, str):
+        return ""
+    colour = shape.number(cell, box.look, box.now_ms).colour
+    return f";color:{colour}" if shape.cell == "color-text" else f";background:{colour};color:#111217"
 
 
-def _link(
-    row: Mapping[str, Cell],
-    name: str,
-    text: str,
-    shape: Shape,
-    number: bool,  # noqa: FBT001  from one place
-    wide: float,
-) -> str:
+def _place(*, number: bool, wide: float) -> str:
+    """Give the end of a class and the beginning of a style."""
+    return f'{" right" if number else ""}" style="width:{wide:.1f}px'
+
+
+def _cell(text: str, opened: str) -> str:
+    return f'<div {opened}"><span>{told(text)}</span></div>'
+
+
+def _link(row: Mapping[str, Cell], text: str, shape: Shape, *, colour: str, place: str) -> str:
+    opened = f'class="cell{place}{colour}"'
     if not shape.links:
-        return _cell(text, "cell", number, wide)
+        return _cell(text, opened)
     (link,) = shape.links
     url = re.sub(r"\$\{__data\.fields\.(\w+)\}", lambda found: _field(row, found[1]), link["url"])
-    side = " right" if number else ""
-    return (
-        f'<div class="cell{side}" style="width:{wide:.1f}px">'
-        f'<a title="{told(link["title"])}: {told(url)}">{told(text)}</a></div>'
-    )
+    return f'<div {opened}"><a title="{told(link["title"])}: {told(url)}">{told(text)}</a></div>'
 
 
 def _field(row: Mapping[str, Cell], name: str) -> str:

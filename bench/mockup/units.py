@@ -25,7 +25,7 @@ def fixed(value: float, decimals: int | None) -> str:
 
 def _half_up(value: float, decimals: int) -> float:
     """Round as JavaScript does: halves go up."""
-    factor = 10**decimals
+    factor = 10.0**decimals
     return math.floor(value * factor + 0.5) / factor
 
 
@@ -69,9 +69,8 @@ def _seconds(value: float, decimals: int | None, now_ms: int) -> str:
     if size == 0:
         return fixed(0, decimals) + " s"
     if size < 1:
-        for factor, name in ((1e3, "ms"), (1e6, "µs"), (1e9, "ns")):
-            if size * factor >= 1:
-                break
+        parts = ((1e3, "ms"), (1e6, "µs"), (1e9, "ns"))
+        factor, name = next((part for part in parts if size * part[0] >= 1), parts[-1])
         return f"{fixed(value * factor, decimals)} {name}"
     steps = ((YEAR, "year"), (WEEK, "week"), (DAY, "day"), (HOUR, "hour"), (MINUTE, "min"), (1, "s"))
     length, name = next(step for step in steps if size >= step[0])
@@ -79,9 +78,18 @@ def _seconds(value: float, decimals: int | None, now_ms: int) -> str:
     return f"{fixed(value / length, decimals)} {name}{several}"
 
 
-_AGO = ((45, 1, "a few seconds"), (90, 1, "a minute"), (45 * MINUTE, MINUTE, "{} minutes"))
-_AGO += ((90 * MINUTE, 1, "an hour"), (22 * HOUR, HOUR, "{} hours"), (36 * HOUR, 1, "a day"))
-_AGO += ((26 * DAY, DAY, "{} days"), (46 * DAY, 1, "a month"), (320 * DAY, 30 * DAY, "{} months"))
+_AGO: Sequence[tuple[float, int, str]] = (
+    (45, 1, "a few seconds"),
+    (90, 1, "a minute"),
+    (45 * MINUTE, MINUTE, "{} minutes"),
+    (90 * MINUTE, 1, "an hour"),
+    (22 * HOUR, HOUR, "{} hours"),
+    (36 * HOUR, 1, "a day"),
+    (26 * DAY, DAY, "{} days"),
+    (46 * DAY, 1, "a month"),
+    (320 * DAY, 30 * DAY, "{} months"),
+)
+"""Below so many seconds: the length by which they are counted, and the words."""
 
 
 def _from_now(value: float, decimals: int | None, now_ms: int) -> str:

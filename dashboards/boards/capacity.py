@@ -34,7 +34,7 @@ def capacity(config: Config) -> tuple[Panel, ...]:
     )
     trend = (
         ("Held in 13 weeks", f"clamp_min({grown}, 0)", ""),
-        ("GPUs more each week", f"{slope} * {7 * DAY_SECONDS}", ""),
+        ("More each week", f"{slope} * {7 * DAY_SECONDS}", ""),
         (f"{FULL:.0%} full in", f"{left} < {SOON_DAYS * DAY_SECONDS}", "s"),
     )
     whole = _usable(config, ())

@@ -116,7 +116,8 @@ def _states(config: Config) -> tuple[Panel, ...]:
         Panel(
             title="GPUs by state",
             says="All GPUs, stacked: what is not seen is unknown, what is not heard of is silent. The height "
-            "is the inventory; much held_idle is waste, much free is spare.",
+            "is the inventory, but that GPUs which fall silent count twice for five minutes; much held_idle "
+            "is waste, much free is spare.",
             kind="timeseries",
             unit="none",
             queries=(*by_state(config, HELD), Query(f"sum({_silent(config)}) > 0", "silent")),

@@ -232,7 +232,7 @@ def _owners(config: Config) -> tuple[Panel, ...]:
                 Query(f"{named(f'({week})')} * {config.price:g}", "Cost", instant=True, unit="currencyUSD"),
                 Query(
                     named(f"({week}) / (sum by (owner) ({held}) > 0)"),
-                    "Share of what they held",
+                    "Of held",
                     instant=True,
                     unit="percentunit",
                 ),

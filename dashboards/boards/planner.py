@@ -164,11 +164,11 @@ def _states(config: Config) -> tuple[Panel, ...]:
     columns = (
         ("GPU-hours", of_group.owed, "none"),
         ("Effective", of_group.effective, ""),
-        ("Effective before", was.effective, ""),
+        ("Before", was.effective, ""),
         ("Held", of_group.share(*TAKEN), ""),
         ("Held idle", of_group.share(State.HELD_IDLE), ""),
         ("Free", of_group.share(State.FREE), ""),
-        ("Down or drained", of_group.share(*OUT), ""),
+        ("Out", of_group.share(*OUT), ""),
         ("Unknown", of_group.ratio(of_group.unknown, of_group.owed), ""),
     )
     return (
@@ -187,19 +187,20 @@ def _states(config: Config) -> tuple[Panel, ...]:
                 Query(f"{hours} * {config.price:g}", "Cost", instant=True, unit="currencyUSD"),
             ),
             width=10,
-            height=10,
+            height=11,
             decimals=1,
             labels=(("state", "State"),),
         ),
         Panel(
             title="By pool and model",
-            says="The largest first: what of their time GPUs were busy, held, idle, free, lost and not seen. "
-            "Much free in one pool while another is full: lend; a model that stays low was bought too often.",
+            says="The largest first: what of their time GPUs were busy, now and before, held, idle, free, "
+            "out (down or drained) and not seen. Much free in one pool while another is full: lend; a model "
+            "that stays low was bought too often.",
             kind="table",
             unit="percentunit",
             queries=tuple(Query(expr, title, instant=True, unit=unit) for title, expr, unit in columns),
             width=14,
-            height=10,
+            height=11,
             decimals=1,
             labels=((config.pool_label, "Pool"), ("model", "Model")),
         ),

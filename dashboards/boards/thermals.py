@@ -156,22 +156,17 @@ def _margins(config: Config) -> tuple[Panel, ...]:
     )
 
 
-def _of_gpus(expr: str) -> str:
-    """Leave the name of the metric away, by which columns of a table would not join."""
-    return f"max by ({', '.join(label for label, _ in _GPU)}) ({expr})"
-
-
 def _gpus(config: Config) -> tuple[Panel, ...]:
     group = config.of_group
-    hottest = f"bottomk({MOST}, {_of_gpus(f'gpu_temperature_margin_celsius{{{group}}}')})"
-    fans = f"{_of_gpus(f'gpu_fan_speed_least_ratio{{{group}}}')} <= {STILL}"
-    warm = f"{_of_gpus(f'gpu_temperature_margin_celsius{{{group}}}')} <= {WARM}"
+    hottest = f"bottomk({MOST}, gpu_temperature_margin_celsius{{{group}}})"
+    fans = f"gpu_fan_speed_least_ratio{{{group}}} <= {STILL}"
+    warm = f"gpu_temperature_margin_celsius{{{group}}} <= {WARM}"
     memory = (
         f"gpu_memory_temperature_limit_celsius{{{group}}} - gpu_memory_temperature_max_celsius{{{group}}}"
     )
 
     def beside(metric: str) -> str:
-        return f"{_of_gpus(f'{metric}{{{group}}}')} and on (node, uuid) {hottest}"
+        return f"{metric}{{{group}}} and on (node, uuid) {hottest}"
 
     return (
         Panel(

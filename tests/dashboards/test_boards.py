@@ -177,7 +177,9 @@ def test_columns_of_tables_have_units_of_their_own() -> None:
             steps = {step["id"]: step["options"] for step in panel["transformations"]}
             assert [*steps][-1] == "organize"
             if len(panel["targets"]) > 1:
-                assert next(iter(steps)) == "merge", "before Time goes: frames without rows are merged by it"
+                assert [*steps] == ["filterFieldsByName", "merge", "organize"]
+                assert "(Time|" in steps["filterFieldsByName"]["include"]["pattern"], "frames merge by it"
+                assert steps["organize"]["excludeByName"] == {"Time": True}
             overrides = {
                 one["matcher"]["options"]: one["properties"] for one in panel["fieldConfig"]["overrides"]
             }

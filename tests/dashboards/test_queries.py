@@ -126,25 +126,3 @@ def test_states_over_time_are_places_in_the_colours(
     told = asked(servers[server], query, {"node": "n1"}, filled.end_ms)
     assert sorted(one.labels["gpu"] for one in told) == [str(index) for index in range(8)]
     assert {value for one in told for _, value in one.samples} <= set(range(8))
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(("server", "config"), WAYS, ids=IDS)
-def test_columns_of_a_table_have_the_same_labels(
-    servers: Mapping[str, Store], filled: Filled, server: str, config: Config, name: str
-) -> None:
-    """Grafana joins rows whose labels are all the same, also those that it does not show."""
-    board = board_of(config, name)
-    for panel in board.panels:
-        if panel.kind == "table" and len(panel.queries) > 1:
-            found = [
-                asked(servers[server], query, chosen_of(board, filled), filled.end_ms)
-                for query in panel.queries
-            ]
-            rows = {tuple(sorted(one.labels.items())) for told in found for one in told}
-            keys = {
-                tuple(one.labels.get(label, "") for label, _ in panel.labels)
-                for told in found
-                for one in told
-            }
-            assert len(rows) == len(keys), panel.title
