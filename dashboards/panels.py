@@ -29,7 +29,7 @@ LEAST_COLUMN = 60
 """Pixels: Grafana's own 150 push figures beyond the edge."""
 _LONG = ("uuid",)
 """Labels that stand behind the figures: whoever wants to know follows the link."""
-_WIDTHS = {"gpu": 60, "severity": 90, "rule": 210, "flag": 240}
+_WIDTHS = {"gpu": 60, "severity": 90, "kind": 80, "holder": 210, "rule": 210, "flag": 240}
 _LINKS = {"node": ("node", "node"), "uuid": ("gpu", "uuid")}
 """Columns that lead to a dashboard: its name, and which variable is chosen there."""
 
