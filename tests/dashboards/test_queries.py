@@ -1,16 +1,21 @@
 """Every query of every panel, on real stores: none fails, none is empty without a reason, all are true."""
 
+import re
 from collections.abc import Mapping
 
 import pytest
 
 from agent.store import Store
 from dashboards.build import boards
-from dashboards.outline import Board, Config
+from dashboards.outline import Board, Config, Query
 from tests.dashboards.asking import IDS, PLAIN, WAYS
 from tests.dashboards.filled import MINUTE_MS, Filled, asked, chosen_of, panel_of
 
 NAMES = [board.name for board in boards(PLAIN)]
+
+
+CHOSEN = {"cluster": "c1", "pool": "train", "model": "NVIDIA H200", "owner": "bob"}
+"""What is chosen at the top: an owner who holds a GPU idle."""
 
 
 def board_of(config: Config, name: str) -> Board:
@@ -34,6 +39,48 @@ def test_every_query_is_answered(
         and query.legend != "silent"
     ]
     assert empty == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("server", "config"), WAYS, ids=IDS)
+def test_every_query_is_answered_about_what_is_chosen(
+    servers: Mapping[str, Store], filled: Filled, server: str, config: Config, name: str
+) -> None:
+    """One cluster, one pool, one model, one owner, as Grafana puts them in, have something to show, too."""
+    board = board_of(config, name)
+    chosen = {**chosen_of(board, filled), **CHOSEN}
+    empty = [
+        (panel.title, query.expr)
+        for panel in board.panels
+        for query in panel.queries
+        if not asked(servers[server], query, chosen, filled.end_ms)
+        and not panel.quiet
+        and query.legend != "silent"
+    ]
+    assert empty == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(("server", "config"), WAYS, ids=IDS)
+def test_every_variable_has_values(
+    servers: Mapping[str, Store], filled: Filled, server: str, config: Config, name: str
+) -> None:
+    """Those at the top, each for all that stands before it; they are not empty."""
+    board = board_of(config, name)
+    for variable in board.variables:
+        found = re.fullmatch(r"label_values\((.*), (\w+)\)", variable.query)
+        assert found, variable.query
+        expr, label = found.groups()
+        told = asked(
+            servers[server],
+            Query(f"count by ({label}) ({expr})", instant=True),
+            chosen_of(board, filled),
+            filled.end_ms,
+        )
+        values = {one.labels.get(label, "") for one in told} - {""}
+        assert values, (board.name, variable.name)
+        if variable.name in CHOSEN:
+            assert any(re.fullmatch(CHOSEN[variable.name], value) for value in values), values
 
 
 @pytest.mark.parametrize(("server", "config"), WAYS, ids=IDS)
