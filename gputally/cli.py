@@ -26,6 +26,7 @@ COMMANDS = {
     "check": "whether this node is fit for a job: for prologs, Nagios and probes",
     "rules": "by what GPUs are judged; your own rules, tried on the past; the same for Prometheus",
     "xid": "what the errors mean that the driver reports, and what to do",
+    "settings": "whether settings are right, what is in force, and an example",
     "doctor": "what can be read on this node, what cannot, and why",
     "release": "let go of the driver for a while: to upgrade it, to reset GPUs",
     "report": "where the GPU-hours went, by state, owner and GPU",
@@ -33,6 +34,8 @@ COMMANDS = {
     "metrics": "the catalogue of all metrics",
 }
 """Each is a module of this package with `arguments(parser)` and `execute(options) -> exit code`."""
+_MODULES = {"settings": "settings_command"}
+"""Commands whose module has another name."""
 
 EPILOG = """\
 try it without a GPU:   gputally demo
@@ -70,7 +73,7 @@ def main(arguments: Sequence[str]) -> int:
             name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
         )
         if name == wanted:  # only what is run is loaded: the agent's footprint is a promise
-            module = import_module(f"gputally.{name}")
+            module = import_module(f"gputally.{_MODULES.get(name, name)}")
             module.arguments(subparser)
             subparser.set_defaults(execute=module.execute)
     options = parser.parse_args(arguments)

@@ -138,10 +138,7 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
 
     Raises SettingsError that names the file or variable, the key, and the choices.
     """
-    if path is None and environment.get(FILE_VARIABLE):
-        path = Path(environment[FILE_VARIABLE])
-    if path is None and SYSTEM_FILE.exists():
-        path = SYSTEM_FILE
+    path = file_of(path, environment)
     tables = _read(path) if path else {}
     hints = get_type_hints(Settings)
     _know(str(path), "section", tables, hints)
@@ -155,6 +152,25 @@ def load(path: Path | None, environment: Mapping[str, str]) -> Settings:
             for name, kind in hints.items()
         }
     )
+
+
+def file_of(path: Path | None, environment: Mapping[str, str]) -> Path | None:
+    """Tell which file is read: the one named, that of GPUTALLY_SETTINGS, that of the system, or none."""
+    if path is None and environment.get(FILE_VARIABLE):
+        path = Path(environment[FILE_VARIABLE])
+    if path is None and SYSTEM_FILE.exists():
+        path = SYSTEM_FILE
+    return path
+
+
+def sources(path: Path | None, environment: Mapping[str, str]) -> Mapping[tuple[str, str], str]:
+    """Tell by section and key where a value comes from that is not the default. Raises SettingsError."""
+    path = file_of(path, environment)
+    tables = _read(path) if path else {}
+    found = {(name, key): str(path) for name, table in tables.items() for key in table}
+    for name, texts in _overrides(environment, get_type_hints(Settings)).items():
+        found |= {(name, key): f"{PREFIX}{name.upper()}_{key.upper()}" for key in texts}
+    return found
 
 
 def _read(path: Path) -> dict[str, Any]:
