@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow bench mockup gpu check format golden docs clean
+.PHONY: help demo test slow bench mockup gpu check format golden lock docs clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -48,6 +48,12 @@ format: $(READY) ## format and sort
 
 golden: $(READY) ## write the golden files anew; look at the difference before you commit it
 	GOLDEN=write $(BIN)/python -m pytest -q -k golden
+
+lock: $(READY) ## write requirements.lock anew: what is shipped, each file by its hash
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes \
+	  --python-version 3.11 --extra report --extra dashboards --extra parquet \
+	  --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock
 
 docs: $(READY) ## write docs/metrics.md and docs/runbooks.md anew
 	$(BIN)/gputally metrics --markdown > docs/metrics.md

@@ -3,6 +3,7 @@
 import http.client
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.command.waiting import DEADLINE_SECONDS, until
 
 COMMAND = Path(sys.executable).with_name("gputally")
+WITHOUT_RIGHTS = (
+    ("setpriv", "--bounding-set=-all", "--inh-caps=-all", "--ambient-caps=-all", "--no-new-privs")
+    if os.geteuid() == 0 and shutil.which("setpriv")
+    else ()
+)
+"""Before a command: where tests run as root, the command has none of root's rights and no way to get one."""
 Series = tuple[str, frozenset[tuple[str, str]]]
 MIXED = ("--simulate", "h200x2:mixed", "--interval", "1", "--port", "0")
 
@@ -47,7 +54,7 @@ def environment(folder: Path) -> dict[str, str]:
 def gputally(folder: Path, *arguments: str | Path) -> Done:
     """Run a command to its end."""
     done = subprocess.run(
-        [COMMAND, *arguments],
+        [*WITHOUT_RIGHTS, COMMAND, *arguments],
         cwd=folder,
         env=environment(folder),
         capture_output=True,
@@ -73,7 +80,7 @@ class Agent:
         self.log = folder / f"agent-{number}.log"
         with self.log.open("wb") as out:
             self.process = subprocess.Popen(
-                [COMMAND, "run", *arguments],
+                [*WITHOUT_RIGHTS, COMMAND, "run", *arguments],
                 cwd=folder,
                 env={**environment(folder), "PYTHONPATH": str(folder)},
                 stdin=subprocess.DEVNULL,

@@ -15,6 +15,7 @@ from tests.command.journals import check_identity, rows, seconds
 from tests.command.processes import (
     COMMAND,
     MIXED,
+    WITHOUT_RIGHTS,
     Agent,
     environment,
     gputally,
@@ -204,7 +205,7 @@ def test_the_demo_makes_the_page_of_its_week(tmp_path: Path) -> None:
     with (
         said.open("wb") as out,
         subprocess.Popen(
-            [COMMAND, "demo", *options],
+            [*WITHOUT_RIGHTS, COMMAND, "demo", *options],
             cwd=tmp_path,
             env=environment(tmp_path),
             stdin=subprocess.DEVNULL,
