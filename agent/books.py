@@ -12,9 +12,10 @@ from agent.accounts import Key
 from agent.errors import JournalBroken
 from agent.findings import Findings
 from agent.hourly import GpuHour, Hourly, Hours
-from agent.journal import Counted, Journal, Record
+from agent.journal import Counted, Journal
 from agent.lifelong import Lifelong
 from agent.quantities import Origin
+from agent.record import Record
 from agent.scene import Judge, Scene, jobs_of
 from agent.states import StateSettings
 from agent.tally import DAY_MS, Posting, Seat, Tally, Timeline

@@ -10,22 +10,22 @@
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from agent.accounts import Accounts, Key
 from agent.errors import JournalBroken, JournalError, SettingsError
-from agent.hourly import Hourly
 from agent.journal_file import connect, lock, move_aside, translated, translated_writing
 from agent.lifelong import Row
+from agent.record import Record, folded
 from agent.remarks import NOTHING_SAID, carry_over, salvage
 from agent.restore import Memory, restore
 from agent.schema import migrate
 from agent.scribe import Hours, Scribe
-from agent.tally import DAY_MS, Posting, Timeline
+from agent.tally import DAY_MS, Timeline
 from agent.tenures import Tenure
-from agent.tick import Event, Finding, Gpu, Tick
+from agent.tick import Finding, Gpu
 from agent.xids import XidRow
 
 LONGEST_DAYS = 36_500
@@ -81,18 +81,6 @@ class JournalSettings:
             raise SettingsError("[journal] spell_kept_seconds must not be negative")
         if self.sync not in ("full", "normal"):
             raise SettingsError('[journal] sync must be "full" or "normal"')
-
-
-class Record(NamedTuple):
-    """One interval, ready to be written."""
-
-    tick: Tick
-    posting: Posting
-    grown: frozenset[Key]
-    events: tuple[Event, ...] = ()
-    left: tuple[Timeline, ...] = ()
-    findings: tuple[Finding, ...] = ()
-    hourly: Hourly = Hourly()
 
 
 class Counted(NamedTuple):
@@ -183,12 +171,21 @@ class Journal:
         self._labels[node] = dict(labels)
 
     def thin(self, whole: int) -> int:
-        """Take the readings from all but the newest queued records; give how many readings went."""
-        old = [number for number, record in enumerate(self._pending[:-whole]) if record.tick.readings]
-        gone = sum(len(self._pending[number].tick.readings) for number in old)
-        for number in old:
-            record = self._pending[number]
-            self._pending[number] = record._replace(tick=replace(record.tick, readings=()))
+        """Take the readings from all but the newest queued records, and let old ones of an hour become one.
+
+        Gives how many readings went. What is queued is then at most `whole` records and one for each hour
+        before them, and one more where a GPU came or left.
+        """
+        old, new = self._pending[:-whole], self._pending[-whole:]
+        gone = sum(len(record.tick.readings) for record in old)
+        kept: list[Record] = []
+        for record in old:
+            bare = record.without_readings()
+            if kept and (one := folded(kept[-1], bare)):
+                kept[-1] = one
+            else:
+                kept.append(bare)
+        self._pending = kept + new
         return gone
 
     def commit(

@@ -333,6 +333,7 @@ class World:
     """Plays steps into books on a file; closes and opens them as the history says."""
 
     path: Path
+    nodes: tuple[str, ...] = (NODE, OTHER_NODE)
     wall_ms: int = MIDNIGHT - 4 * INTERVAL_MS
     boots: int = 1
     boot_ms: int = MIDNIGHT - 30 * HOUR_MS
@@ -340,9 +341,9 @@ class World:
     page: Published = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Seat three GPUs, two here and one there, and open the books."""
+        """Seat three GPUs, two in the first node and one in the last, and open the books."""
         self.gpus = [gpu_of(index) for index in range(3)]
-        self.seats = [NODE, NODE, OTHER_NODE]
+        self.seats = [self.nodes[0], self.nodes[0], self.nodes[-1]]
         self.joules: dict[str, float] = defaultdict(lambda: 1_000.0)
         self._open()
 
@@ -364,11 +365,12 @@ class World:
             case ClockStep():
                 self.wall_ms += step.by_ms
             case Move():
-                self.seats[step.number] = OTHER_NODE if self.seats[step.number] == NODE else NODE
+                here = self.seats[step.number] == self.nodes[0]
+                self.seats[step.number] = self.nodes[-1 if here else 0]
 
     def _interval(self, step: Interval) -> None:
         start_ms, end_ms = self.wall_ms, self.wall_ms + step.length_ms
-        for node in (NODE, OTHER_NODE) if step.length_ms % 2 else (OTHER_NODE, NODE):
+        for node in self.nodes if step.length_ms % 2 else reversed(self.nodes):
             here = [number for number, seat in enumerate(self.seats) if seat == node]
             views = {self.gpus[number].uuid: step.views[number] for number in here}
             listed = [gpu for gpu in self.gpus if gpu.uuid in views and views[gpu.uuid].shown != "absent"]
@@ -430,7 +432,7 @@ class World:
             self.joules.clear()
         self.close()
         self._open()
-        for node in (NODE, OTHER_NODE):
+        for node in self.nodes:
             self.books.resume(node, self.wall_ms, self.boot_ms)
             self._cover(node, self.wall_ms)
         self._commit()

@@ -475,9 +475,10 @@ def test_ticks_beyond_the_bytes_go_oldest_first(path: Path) -> None:
     """A journal over its bytes loses the oldest ticks until it fits, and keeps the newest."""
     keep = JournalSettings(sync="normal", max_bytes=1024**2)
     with books_at(path, keep=keep) as books:
-        ticks = 6_000
-        end_ms = work(books, MIDNIGHT, ticks, commit=False)
-        books.commit(end_ms)
+        ticks, end_ms = 6_000, MIDNIGHT
+        while end_ms < MIDNIGHT + ticks * INTERVAL_MS:
+            end_ms = work(books, end_ms, 1_000, commit=False)
+            books.commit(end_ms)
         assert books.journal.used_bytes() > keep.max_bytes
         dropped = books.journal.prune(end_ms)
         assert 0.9 * keep.max_bytes < books.journal.used_bytes() <= keep.max_bytes
