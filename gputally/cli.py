@@ -7,7 +7,7 @@ import argparse
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 
 from agent.errors import GputallyError, ReplayError, SettingsError
@@ -32,9 +32,12 @@ COMMANDS = {
     "report": "where the GPU-hours went, by state, owner and GPU",
     "dashboards": "Grafana dashboards, and the rules that keep them fast",
     "metrics": "the catalogue of all metrics",
+    "version": "the version, the journal's schema, and what it runs on",
+    "completion": "a script that completes commands and options in your shell",
+    "man": "the manual page",
 }
 """Each is a module of this package with `arguments(parser)` and `execute(options) -> exit code`."""
-_MODULES = {"settings": "settings_command"}
+_MODULES = {"settings": "settings_command", "version": "version_command"}
 """Commands whose module has another name."""
 
 EPILOG = """\
@@ -59,6 +62,13 @@ def main(arguments: Sequence[str]) -> int:
     """Run one subcommand; give the exit code."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a path need not be Unicode
+    wanted = next((word for word in arguments if word in COMMANDS), None)
+    options = command_line({wanted} if wanted else ()).parse_args(arguments)
+    return _guarded(options.execute, options)
+
+
+def command_line(wanted: Collection[str]) -> argparse.ArgumentParser:
+    """Make the parser, with the options of some commands: only what is run is loaded, for the footprint."""
     parser = argparse.ArgumentParser(
         prog="gputally",
         description="An exact account of every GPU-second of a node.",
@@ -67,17 +77,15 @@ def main(arguments: Sequence[str]) -> int:
     )
     parser.add_argument("--version", action="version", version=f"gputally {own_version()}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    wanted = next((word for word in arguments if word in COMMANDS), None)
     for name, text in COMMANDS.items():
         subparser = subparsers.add_parser(
             name, help=text, description=text[0].upper() + text[1:] + ".", allow_abbrev=False
         )
-        if name == wanted:  # only what is run is loaded: the agent's footprint is a promise
+        if name in wanted:
             module = import_module(f"gputally.{_MODULES.get(name, name)}")
             module.arguments(subparser)
             subparser.set_defaults(execute=module.execute)
-    options = parser.parse_args(arguments)
-    return _guarded(options.execute, options)
+    return parser
 
 
 def _guarded(execute: Callable[[argparse.Namespace], int], options: argparse.Namespace) -> int:
