@@ -1,6 +1,7 @@
 """`gputally run`: the agent."""
 
 import argparse
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,15 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.clock import now_ms
+from agent.errors import SettingsError
 from agent.holders.claims import Holders
 from agent.holders.owners import Owners
 from agent.tick import Workload
+from gputally.labels import labelled
 from gputally.live import Live
 from gputally.logs import to_standard_error
 from gputally.settings import Settings, journal_path, load
 
 if TYPE_CHECKING:
     from agent.simulated.scenario import Simulation
+
+log = logging.getLogger("gputally")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,13 +72,18 @@ def execute(options: argparse.Namespace) -> int:
     """Run the agent until a signal, or as long as told."""
     to_standard_error("INFO")
     settings = settings_of(options)
+    try:
+        settings = labelled(settings)
+    except SettingsError as error:  # the accounts are worth more than their labels
+        log.error("%s; the agent goes on without its labels until it is told to reload", error)  # noqa: TRY400
     name_holders = None
     if options.simulate:
         options.simulate, simulation = simulated(options.simulate)
         name_holders = partial(holders_in, simulation)
     report = _report_options(options, settings)
-    reread = partial(settings_of, options)
-    with Live(settings, options.simulate, name_holders, report=report, reread=reread) as live:
+    with Live(
+        settings, options.simulate, name_holders, report=report, reread=lambda: labelled(settings_of(options))
+    ) as live:
         live.run(options.seconds)
     return 0
 

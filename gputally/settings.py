@@ -40,6 +40,7 @@ T = TypeVar("T")
 class NodeSettings:
     """Who this node is. `labels` are put on every GPU series, e.g. cluster, pool, rack.
 
+    `labels_command` is a program with its arguments that prints more of them (gputally/labels.py).
     `kernel_log` is read for XIDs that NVML did not tell; empty for not at all. `gpus` is how many it should
     have; 0 for as many as were seen.
     """
@@ -48,6 +49,7 @@ class NodeSettings:
     kernel_log: str = "/dev/kmsg"
     gpus: int = 0
     labels: Mapping[str, str] = field(default_factory=dict)
+    labels_command: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse names and labels that Prometheus would not take or that we need."""

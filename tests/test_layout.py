@@ -70,11 +70,11 @@ def test_only_two_modules_speak_nvml() -> None:
     assert found == SPEAK_NVML
 
 
-def test_only_the_probe_reports_and_slurms_commands_are_started() -> None:
-    """The agent runs no program but its own, and Slurm's where there is no other way to ask it."""
+def test_only_the_probe_reports_and_what_settings_name_are_started() -> None:
+    """The agent runs no program but its own, and within bounds Slurm's and the one that tells labels."""
     found = {str(path.relative_to(ROOT)) for path in modules() if "subprocess" in imports(path)}
 
-    assert found == {"agent/child.py", "agent/holders/scontrol.py", "gputally/beside.py"}
+    assert found == {"agent/child.py", "agent/programs.py", "gputally/beside.py"}
 
 
 @pytest.mark.parametrize("module", ["gputally.run", "gputally.__main__", "agent.node", "exporters.web"])

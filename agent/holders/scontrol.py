@@ -5,117 +5,19 @@ have chosen is asked for between marks that nobody can guess; they pass in the e
 cannot read, unlike arguments.
 """
 
-import contextlib
 import os
-import selectors
 import shutil
-import signal
-import subprocess
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
 
 from agent.holders.contract import WorldError
 from agent.holders.names import printable
 from agent.holders.slurm_jobs import FIELDS, LONGEST_NAME, Job, jobs_of
+from agent.programs import Done, ProgramError, ProgramHangs, ProgramMissing, Run, run_command
 
-TIMEOUT_SECONDS = 5.0
-END_SECONDS = 1.0
-MOST_BYTES = 4 * 1024 * 1024
-MOST_WORDS_BYTES = 4096
-READ_BYTES = 1 << 16
 MARK_BYTES = 16
 KEPT_VARIABLES = ("PATH", "LD_LIBRARY_PATH", "SLURM_CONF", "SLURM_JWT", "TZ")
 UNKNOWN_JOB = "Invalid job id"
-
-
-class Done(NamedTuple):
-    """How a command ended: its exit code, what it printed, and what it complained of."""
-
-    code: int
-    text: str
-    words: str = ""
-
-
-Run = Callable[[Sequence[str], Mapping[str, str]], Done]
-
-
-def run_command(
-    command: Sequence[str],
-    environment: Mapping[str, str],
-    *,
-    timeout_seconds: float = TIMEOUT_SECONDS,
-    most_bytes: int = MOST_BYTES,
-) -> Done:
-    """Run a command without a shell or input. Raises WorldError if it cannot, hangs or prints too much."""
-    program = Path(command[0]).name
-    try:
-        process = subprocess.Popen(  # noqa: S603  a fixed command; names in it are checked
-            list(command),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=dict(environment),
-            cwd="/",
-            start_new_session=True,
-        )
-    except (OSError, ValueError) as error:
-        raise WorldError(
-            f"{command[0]} cannot be run ({error}): name the folder of Slurm's commands in the settings"
-        ) from error
-    deadline = time.monotonic() + timeout_seconds
-    try:
-        text, words = _read(process, deadline, most_bytes)
-        code = process.wait(max(0.0, deadline - time.monotonic()))
-    except (TimeoutError, subprocess.TimeoutExpired) as error:
-        raise WorldError(
-            f"{program} did not answer within {timeout_seconds:g} s: see `scontrol ping`"
-        ) from error
-    except OverflowError as error:
-        raise WorldError(
-            f"{program} printed more than {most_bytes} bytes: run it by hand to see why"
-        ) from error
-    finally:
-        _end(process)
-    return Done(code, text.decode(errors="surrogateescape"), words.decode(errors="replace"))
-
-
-def _read(process: subprocess.Popen[bytes], deadline: float, most_bytes: int) -> tuple[bytes, bytes]:
-    """Read both pipes to their ends. Raises TimeoutError, OverflowError."""
-    text, words = bytearray(), bytearray()
-    with selectors.DefaultSelector() as selector:
-        for pipe, kept in ((process.stdout, text), (process.stderr, words)):
-            if pipe:
-                selector.register(pipe, selectors.EVENT_READ, kept)
-        while selector.get_map():
-            left_seconds = deadline - time.monotonic()
-            ready = selector.select(left_seconds) if left_seconds > 0 else []
-            if not ready:
-                raise TimeoutError
-            for key, _ in ready:
-                data = os.read(key.fd, READ_BYTES)
-                if not data:
-                    selector.unregister(key.fileobj)
-                elif key.data is text:
-                    text += data
-                elif len(words) < MOST_WORDS_BYTES:
-                    words += data
-            if len(text) > most_bytes:
-                raise OverflowError
-    return bytes(text), bytes(words)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Leave nothing of a command: it led a process group, whose number is its own until it is waited for."""
-    if process.returncode is None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(END_SECONDS)
-    for pipe in (process.stdout, process.stderr):
-        if pipe:
-            pipe.close()
 
 
 class SlurmCommands:
@@ -170,7 +72,15 @@ class SlurmCommands:
 
     def _ask(self, program: str, *arguments: str, **variables: str) -> Done:
         kept = {name: os.environ[name] for name in KEPT_VARIABLES if name in os.environ}
-        return self._run([self._program(program), *arguments], {**kept, "LC_ALL": "C", **variables})
+        environment = {**kept, "LC_ALL": "C", **variables}
+        try:
+            return self._run([self._program(program), *arguments], environment)
+        except ProgramMissing as error:
+            raise WorldError(f"{error}: name the folder of Slurm's commands in the settings") from error
+        except ProgramHangs as error:
+            raise WorldError(f"{error}: see `scontrol ping`") from error
+        except ProgramError as error:
+            raise WorldError(str(error)) from error
 
     def _program(self, name: str) -> str:
         return str(Path(self._folder) / name) if self._folder else name

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from agent.holders.contract import Answer, Claimant, Question, WorldError
-from agent.holders.scontrol import Run, SlurmCommands, run_command
+from agent.holders.scontrol import SlurmCommands
 from agent.holders.slurm_gres import Device, devices_of, places
 from agent.holders.slurm_jobs import known_names
 from agent.holders.slurm_local import LocalJob, jobs_in_cgroups, jobs_with_sockets, minors_allowed
 from agent.holders.slurm_roll import NUMBER, Known, Roll
+from agent.programs import Run, run_command
 
 RETRY_SECONDS = 10.0
 """After a failure nothing is asked for so long."""

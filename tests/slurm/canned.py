@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from agent.holders.contract import WorldError
-from agent.holders.scontrol import Done
+from agent.programs import Done
 
 NODE_TEXT = (
     "NodeName={node} Arch=x86_64 CoresPerSocket=64 CPUAlloc=2 CPUEfctv=256 CPUTot=256 CPULoad=0.37"

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from agent.holders.contract import Question, WorldError
-from agent.holders.scontrol import SlurmCommands, run_command
+from agent.holders.scontrol import SlurmCommands
 from agent.holders.slurm import SlurmWorld
+from agent.programs import ProgramError, ProgramMissing, run_command
 from tests.command.waiting import until
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin"}
@@ -44,7 +45,7 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(tmp_path: Path, 
     pids = tmp_path / "pids"
     hanging = program(tmp_path, f"echo $$ > {pids}\n" + hang.format(pids=pids))
     begun = time.monotonic()
-    with pytest.raises(WorldError, match="did not answer within 1 s"):
+    with pytest.raises(ProgramError, match="did not answer within 1 s"):
         run_command([hanging], ENVIRONMENT, timeout_seconds=1.0)
     assert time.monotonic() - begun < HANGS_SECONDS
     for pid in pids.read_text().split() if pids.exists() else ():
@@ -72,7 +73,7 @@ def test_a_world_whose_commands_hang_fails_in_time(tmp_path: Path) -> None:
 def test_a_flood_is_cut(tmp_path: Path) -> None:
     """A hundred megabytes are not taken into memory."""
     flooding = program(tmp_path, f"echo $$ > {tmp_path}/pid\nexec head -c 100000000 /dev/zero")
-    with pytest.raises(WorldError, match="more than 4194304 bytes"):
+    with pytest.raises(ProgramError, match="more than 4194304 bytes"):
         run_command([flooding], ENVIRONMENT, timeout_seconds=HANGS_SECONDS)
     assert is_gone((tmp_path / "pid").read_text().strip())
 
@@ -89,8 +90,10 @@ def test_a_command_that_cannot_be_run_names_the_setting(tmp_path: Path) -> None:
     """Whether it is absent, no program, or a folder."""
     (tmp_path / "scontrol").write_text("x")
     for name in ("scontrol", "absent", "."):
-        with pytest.raises(WorldError, match="in the settings"):
+        with pytest.raises(ProgramMissing, match="cannot be run"):
             run_command([str(tmp_path / name)], ENVIRONMENT)
+    with pytest.raises(WorldError, match="in the settings"):
+        SlurmCommands(str(tmp_path / "nowhere")).node("n1")
 
 
 def test_a_command_that_fails_tells_its_last_words(tmp_path: Path) -> None:

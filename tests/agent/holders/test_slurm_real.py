@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from agent.holders.contract import Answer, Question
-from agent.holders.scontrol import run_command
 from agent.holders.slurm import SlurmWorld
+from agent.programs import run_command
 from agent.tick import Gpu
 from tests.command.waiting import until
 from tests.slurm.cluster import NODE, ORDER, Cluster, missing, running
