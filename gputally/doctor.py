@@ -17,6 +17,7 @@ from agent.kernel_log import KernelLog
 from agent.prober import Ended, Hung, Prober
 from agent.quantities import QUANTITIES
 from agent.tick import Condition, Tick
+from gputally import host
 from gputally.run import simulated
 from gputally.settings import Settings, journal_path, load
 from gputally.surroundings import Check, stores, worlds
@@ -80,10 +81,15 @@ def execute(options: argparse.Namespace) -> int:
     """Look at everything once; 1 when something is bad. Raises SettingsError."""
     settings = load(options.settings, os.environ)
     simulation = simulated(options.simulate)[0] if options.simulate else ""
+    journal = journal_path(options.journal, settings)
     checks = [
         *_driver(settings, simulation),
         _kernel_log(settings),
-        _journal(journal_path(options.journal, settings)),
+        _journal(journal),
+        host.disk(journal, settings.journal),
+        *([] if simulation else host.devices()),
+        *([] if simulation else [host.clock()]),
+        host.page(settings.web),
         *worlds(settings.holders),
         *stores(settings),
     ]
