@@ -1,8 +1,13 @@
 """Addresses that people name on the command line."""
 
+import re
 from urllib.parse import SplitResult, urlsplit
 
 from agent.errors import SettingsError
+
+HIDDEN = "***"
+_USER = re.compile(r"(?<=://)[^/?#\s]*@")
+_VALUES = re.compile(r"(?<==)[^&#\s]+")
 
 
 def address(option: str, url: str) -> SplitResult:
@@ -17,3 +22,9 @@ def address(option: str, url: str) -> SplitResult:
     if parts.username is not None or parts.password is not None:
         raise SettingsError(f"{option} must hold no user and no password")
     return parts
+
+
+def shown(address: str) -> str:
+    """Give an address as it may be read by anybody: without user and password, or values behind a `?`."""
+    place, mark, query = _USER.sub(f"{HIDDEN}@", address).partition("?")
+    return place + mark + (_VALUES.sub(HIDDEN, query) if "://" in place else query)

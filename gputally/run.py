@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -70,6 +71,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
 
 def execute(options: argparse.Namespace) -> int:
     """Run the agent until a signal, or as long as told."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # tokens of stores are in memory
     to_standard_error("INFO")
     settings = settings_of(options)
     try:

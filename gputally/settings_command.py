@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields, is_dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from agent.errors import SettingsError
 from agent.holders.worlds import lookouts
+from gputally.addresses import HIDDEN, shown
 from gputally.settings import FILE_VARIABLE, PREFIX, Settings, file_of, load, sources
 from rules.load import load as load_rules
 
@@ -22,9 +22,6 @@ EPILOG = """\
 
 environment variables go before the file: GPUTALLY_WEB_PORT=9800 is port of [web]
 """
-HIDDEN = "***"
-_SECRET = re.compile(r"(?<=://)[^/@\s]*@")
-"""User and password in an address."""
 _FILES = ("_file", "file")
 """How keys end that name a file; a drain file need not be there."""
 _EXAMPLES = (
@@ -133,7 +130,7 @@ def hidden(value: Any) -> Any:  # noqa: ANN401  any value of settings
         plain |= {key: dict.fromkeys(plain[key], HIDDEN) for key in ("headers",) if plain.get(key)}
         return {key: hidden(one) for key, one in plain.items()}
     if isinstance(value, str):
-        return _SECRET.sub(f"{HIDDEN}@", value)
+        return shown(value)
     if isinstance(value, list | tuple):
         return [hidden(one) for one in value]
     if isinstance(value, Mapping):

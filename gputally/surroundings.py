@@ -10,6 +10,7 @@ from agent.holders.settings import HolderSettings
 from agent.holders.worlds import lookouts
 from exporters.fleet import trial
 from exporters.settle import Verdict
+from gputally.addresses import shown
 from gputally.settings import Settings
 
 ANSWER_SECONDS = 30.0
@@ -47,6 +48,6 @@ def stores(settings: Settings) -> Iterator[Check]:
         what = f"exporter {one.name}"
         outcome, sent = trial(one, labels, now_ms())
         if outcome.verdict is Verdict.DELIVERED and not outcome.refused:
-            yield Check(what=what, good=True, text=f"{one.url} took {sent}")
+            yield Check(what=what, good=True, text=f"{shown(one.url)} took {sent}")
         else:
-            yield Check(what=what, good=False, text=f"{one.url}: {outcome.reason}")
+            yield Check(what=what, good=False, text=f"{shown(one.url)}: {outcome.reason}")
