@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test slow bench mockup gpu check format golden lock docs clean
+.PHONY: help demo test slow bench mockup gpu check format golden lock deb docs clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -54,6 +54,9 @@ lock: $(READY) ## write requirements.lock anew: what is shipped, each file by it
 	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes \
 	  --python-version 3.11 --extra report --extra dashboards --extra parquet \
 	  --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock
+
+deb: $(READY) ## Debian packages: dist/gputally_*.deb, dist/gputally-report_*.deb
+	$(BIN)/python packaging/deb/build.py
 
 docs: $(READY) ## write docs/metrics.md and docs/runbooks.md anew
 	$(BIN)/gputally metrics --markdown > docs/metrics.md
