@@ -1,6 +1,8 @@
 """`gputally run`: the agent."""
 
 import argparse
+import contextlib
+import ctypes
 import logging
 import os
 import resource
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from agent.simulated.scenario import Simulation
 
 log = logging.getLogger("gputally")
+_M_ARENA_MAX = -8
+_ARENAS = 2
+"""Of glibc's malloc. Else each thread has one, up to eight for each core; they fill, and never shrink."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +77,8 @@ def settings_of(options: argparse.Namespace) -> Settings:
 def execute(options: argparse.Namespace) -> int:
     """Run the agent until a signal, or as long as told."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # tokens of stores are in memory
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, _ARENAS)
     to_standard_error("INFO")
     settings = settings_of(options)
     try:
