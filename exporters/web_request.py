@@ -92,7 +92,7 @@ def _parse(head: bytes, *, is_last: bool) -> Request:
     headers = {}
     for line in lines:
         name, colon, value = line.partition(b":")
-        if not colon or _NAME.fullmatch(name) is None:
+        if not colon or _NAME.fullmatch(name) is None or b"\r" in value:
             raise BadRequest(HTTPStatus.BAD_REQUEST, "a header is not written as name: value")
         headers[name.decode("ascii").lower()] = value.strip(b" \t").decode("latin-1")
     return Request(method, target.partition("?")[0], headers, is_last)

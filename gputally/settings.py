@@ -14,6 +14,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from agent.cadence import SamplerSettings
 from agent.errors import SettingsError
+from agent.holders.names import printable
 from agent.holders.settings import HolderSettings
 from agent.journal import JournalSettings
 from agent.states import StateSettings
@@ -28,6 +29,7 @@ SYSTEM_FILE = Path("/etc/gputally/gputally.toml")
 PREFIX = "GPUTALLY_"
 FILE_VARIABLE = "GPUTALLY_SETTINGS"
 MOST_GPUS = 1024
+_LONGEST_NAME = 100
 _OF_STORES = {"job", "instance", "time", "db", "_field", "_measurement"}
 """Labels that a store sets itself or refuses."""
 _RESERVED = {"slice", "profile", *_OF_STORES, *dcgm.LABELS}.union(
@@ -58,11 +60,12 @@ class NodeSettings:
         if not 0 <= self.gpus <= MOST_GPUS:
             raise SettingsError(f"[node] gpus must lie between 0 and {MOST_GPUS}")
         for key, value in self.labels.items():
+            called = printable(key, _LONGEST_NAME)
             if not isinstance(value, str) or not value.isprintable():
-                raise SettingsError(f"[node] labels.{key} must be printable text in quotes")
+                raise SettingsError(f"[node] labels.{called} must be printable text in quotes")
             if not key.isidentifier() or not key.isascii() or key.startswith("__") or key in _RESERVED:
                 raise SettingsError(
-                    f"[node] labels.{key}: choose a name of letters, digits and _ that is not ours"
+                    f"[node] labels.{called}: choose a name of letters, digits and _ that is not ours"
                 )
 
     def resolved(self) -> str:
