@@ -9,7 +9,7 @@ import json
 import random
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -107,7 +107,8 @@ class Week:
         self.pages = Pages({}, "0", lambda: self.rig.clock.monotonic_ns() / 1e9)
         self.page: dict[str, float] = {}
         self.lower: list[str] = []
-        self.views = 0
+        self.frontier_ms, self.looked_us = START_MS, START_MS * 1000
+        self.again_us: list[tuple[int, int]] = []
         self.node = Node(
             name=NAME,
             frames=Probes(self.rig, self.chance, self.met),
@@ -128,7 +129,11 @@ class Week:
 
     def _publish(self, view: View) -> None:
         self.pages.publish(view)
-        self.views += 1
+        now_us = self.rig.clock.true_us()
+        if view.tick.end_ms <= self.frontier_ms:
+            self.again_us.append((self.looked_us, now_us))
+        self.frontier_ms = max(self.frontier_ms, view.tick.end_ms)
+        self.looked_us = now_us
         if self.chance.random() < 0.02:
             self._scrape()
 
@@ -174,13 +179,21 @@ class Week:
         self._scrape()
 
     def truth(self) -> dict[str, float]:
-        """Tell what the simulation did in all that time, GPU by GPU summed up."""
-        began_us, now_us = START_MS * 1000, self.rig.clock.true_us()
-        simulation = self.rig.simulation
+        """Tell what the simulation did, GPU by GPU summed up, and how much of it in hours that came again.
+
+        A clock that is set back lets an hour come again; the accounts have it once.
+        """
+        whole = [(START_MS * 1000, self.rig.clock.true_us())]
+        return {**self._of(whole, "true"), **self._of(self.again_us, "again")}
+
+    def _of(self, spans: Sequence[tuple[int, int]], name: str) -> dict[str, float]:
+        simulation, gpus = self.rig.simulation, range(GPUS)
         return {
-            "true_seconds": (now_us - began_us) / 1e6,
-            "true_busy_seconds": sum(simulation.busy_seconds(gpu, began_us, now_us) for gpu in range(GPUS)),
-            "true_joules": sum(simulation.energy_joules(gpu, began_us, now_us) for gpu in range(GPUS)),
+            f"{name}_seconds": sum(end_us - start_us for start_us, end_us in spans) / 1e6,
+            f"{name}_busy_seconds": sum(
+                simulation.busy_seconds(gpu, *span) for gpu in gpus for span in spans
+            ),
+            f"{name}_joules": sum(simulation.energy_joules(gpu, *span) for gpu in gpus for span in spans),
         }
 
 
