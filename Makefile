@@ -49,11 +49,12 @@ format: $(READY) ## format and sort
 golden: $(READY) ## write the golden files anew; look at the difference before you commit it
 	GOLDEN=write $(BIN)/python -m pytest -q -k golden
 
-lock: $(READY) ## write requirements.lock anew: what is shipped, each file by its hash
+COMPILE = UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes \
+  --python-version 3.11 --no-emit-index-url --no-emit-find-links pyproject.toml
+lock: $(READY) ## write both locks anew: what is shipped, each file by its hash; -agent: what a node needs
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
-	UV_CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/uv pip compile --quiet --universal --generate-hashes \
-	  --python-version 3.11 --extra report --extra dashboards --extra parquet \
-	  --no-emit-index-url --no-emit-find-links pyproject.toml --output-file requirements.lock
+	$(COMPILE) --extra report --extra dashboards --extra parquet --output-file requirements.lock
+	$(COMPILE) --constraint requirements.lock --output-file requirements-agent.lock
 
 deb: $(READY) ## Debian packages: dist/gputally_*.deb, dist/gputally-report_*.deb
 	$(BIN)/python packaging/deb/build.py

@@ -1,0 +1,1 @@
+"""Files by which it is installed: Kubernetes, containers, Ansible, locks."""
