@@ -120,7 +120,10 @@ def _yaml(path: Path) -> object:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{error.strerror}: name a file that the service's user may read") from error
-    except (yaml.YAMLError, UnicodeError) as error:
+    except RecursionError as error:
+        raise ValueError("is not YAML that anybody would write: it is nested too deeply") from error
+    except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, UnicodeError) as error:
+        # The others are what PyYAML raises for tags such as !!int that do not fit.
         raise ValueError(f"is not YAML: {' '.join(str(error).split())}") from error
 
 

@@ -188,12 +188,14 @@ def slim(found: dict[str, object]) -> object:
         called=PodName(tidy(namespace, LONGEST_LABEL), tidy(name, LONGEST_NAME)),
         uids=tuple(uid for uid in uids if isinstance(uid, str)),
         labels=_labels(_mapping(meta.get("labels"))),
-        ended=isinstance(status, dict) and status.get("phase") in _ENDED,
+        ended=isinstance(status, dict) and str(status.get("phase")) in _ENDED,
     )
 
 
 def _repels(taint: object) -> bool:
-    return isinstance(taint, dict) and taint.get("effect") in _EFFECTS and isinstance(taint.get("key"), str)
+    if not isinstance(taint, dict) or not isinstance(taint.get("key"), str):
+        return False
+    return str(taint.get("effect")) in _EFFECTS
 
 
 def _labels(found: Mapping[str, object]) -> Mapping[str, str]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.errors import StoreError
 from agent.holders.api_client import ApiError
-from agent.holders.api_server import PODS_A_PAGE, drained_of, page_of, slim
+from agent.holders.api_server import PODS_A_PAGE, Pod, drained_of, page_of, slim
 from agent.holders.names import printable
 from agent.store import Store
 from exporters import otlp
@@ -145,6 +145,15 @@ def test_kubernetes(examples: int) -> None:
             assert isinstance(token, str)
 
     hold(json_of([NODE, PODS]), examples, check)
+
+
+@pytest.mark.parametrize("odd", [[], {}, None, 7])
+def test_kubernetes_with_odd_words(odd: object) -> None:
+    """Found by the one above: a list where a word should be."""
+    assert drained_of({"spec": {"taints": [{"key": "karpenter.sh/disrupted", "effect": odd}]}}) == ""
+    pod = slim({"metadata": {"namespace": "a", "name": "b"}, "status": {"phase": odd}})
+    assert isinstance(pod, Pod)
+    assert not pod.ended
 
 
 @examples

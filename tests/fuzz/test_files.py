@@ -60,6 +60,15 @@ def test_web_config(examples: int, tmp_path: Path) -> None:
     hold(spoilt(WEB), examples, check)
 
 
+@pytest.mark.parametrize("said", ["[" * 3000, '!!int ""', "!!timestamp x", "!!float [1]", "2026-99-99"])
+def test_web_config_that_trips_its_reader(said: str, tmp_path: Path) -> None:
+    """Found by the one above, or known of PyYAML: errors that are none of its own."""
+    path = tmp_path / "web.yml"
+    path.write_text(said, encoding="utf-8")
+    with pytest.raises(SettingsError, match=r"web\.yml"):
+        WebConfigFile(str(path))
+
+
 @examples
 def test_labels(examples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the program for labels prints."""
