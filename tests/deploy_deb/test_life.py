@@ -34,7 +34,9 @@ def acts(root: Root) -> list[str]:
     """Give what services were told since the last time, and in which order."""
     asked = [call for call in root.calls() if call.startswith("systemctl")]
     return [
-        found[0] for call in asked if (found := re.search(r"daemon-reload|(start|stop|restart) \S+$", call))
+        found[0]
+        for call in asked
+        if (found := re.search(r"daemon-reload|(start|stop|restart) \S+( \S+)*$", call))
     ]
 
 
